@@ -1,0 +1,48 @@
+# make demo   set up .venv and run the embedded search (runs/demo/report.html)
+# make test   set up .venv and run every check; also: lint, test-slow, clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint test-slow clean
+.NOTPARALLEL:
+
+demo: $(VENV)/.installed
+	$(BIN)/evounet search experiments/presets/demo.toml --run runs/demo --overwrite
+
+test: lint
+	$(BIN)/pytest
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/pytest -m slow
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The stamps: an installation is repeated only when its description changed.
+$(VENV)/.installed: setup.cfg constraints.txt | $(VENV)/.created
+	@echo "Installing evounet and its dependencies into $(VENV) (usually 2 to 4 minutes) ..."
+	@$(PIP) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-test: setup.cfg constraints.txt | $(VENV)/.created
+	@echo "Installing evounet, its dependencies and its checks into $(VENV) (usually 2 to 4 minutes) ..."
+	@$(PIP) -c constraints.txt -e '.[test,dev]'
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "evounet needs Python >= 3.10, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1): choose another with make PYTHON=..." >&2; exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version) (a few seconds) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) 'pip >= 23.1'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

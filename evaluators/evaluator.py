@@ -1,0 +1,92 @@
+"""One evaluator: draws the validation prompts with an architecture and scores the pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from evaluators.clip_score import ClipModel, ClipScorer
+from evaluators.generation import SamplingSettings, encode_prompts, generate
+from evaluators.prompts import PromptSet
+from supernet.architecture import Architecture
+from supernet.supernet import Supernet
+
+
+@dataclass(frozen=True)
+class EvaluatorSpec:
+    """Everything that defines what an evaluator answers, apart from the UNet's weights.
+
+    Attributes:
+        pipeline: folder or Hugging Face id of a Stable Diffusion pipeline.
+        clip: the judge.
+        prompts: the validation set, with its noise.
+        sampling: steps, guidance, precision and batch size.
+    """
+
+    pipeline: str
+    clip: ClipModel
+    prompts: PromptSet
+    sampling: SamplingSettings
+
+
+class Evaluator:
+    """A model replica that scores architectures; prompts are encoded once."""
+
+    def __init__(self, spec: EvaluatorSpec) -> None:
+        self.spec = spec
+        self.pipeline = load_pipeline(spec.pipeline)
+        self.supernet = Supernet(self.pipeline.unet)
+        self.scorer = ClipScorer(spec.clip)
+        self.conditioning = encode_prompts(self.pipeline, spec.prompts)
+        self.captions = self.scorer.embed_captions(spec.prompts.prompts)
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        self.supernet.unet.load_state_dict(weights)
+
+    def images(self, architecture: Architecture) -> Tensor:
+        """Pictures of the validation prompts, ``(n, 3, height, width)`` in [0, 1]."""
+        with self.supernet.running(architecture):
+            return generate(self.pipeline, self.spec.prompts, self.conditioning, self.spec.sampling)
+
+    def clip_scores(self, architecture: Architecture) -> tuple[float, ...]:
+        """CLIP score of every validation prompt, in the prompts' order."""
+        scores = self.scorer.score(self.images(architecture), self.captions)
+        return tuple(scores.tolist())
+
+
+def load_pipeline(name_or_folder: str) -> StableDiffusionPipeline:
+    """Load a Stable Diffusion pipeline in fp32.
+
+    Raises:
+        ValueError: if there is none under that name, or its files are damaged.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            name_or_folder, torch_dtype=torch.float32, safety_checker=None, use_safetensors=True
+        )
+    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
+        kind = "folder" if Path(name_or_folder).exists() else "folder or reachable Hugging Face id"
+        raise ValueError(
+            f"{name_or_folder}: no usable Stable Diffusion {kind} "
+            f"({' '.join(str(error).split())[:300]})"
+        ) from error
+    for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        module.eval().requires_grad_(False)
+    return pipeline
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of named weights."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().contiguous().cpu().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]

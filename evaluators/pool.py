@@ -1,0 +1,122 @@
+"""Evaluators as Ray actors: model replicas that share the work of scoring architectures."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import ray
+import torch
+from ray.util import ActorPool
+from torch import Tensor
+
+from evaluators.evaluator import Evaluator, EvaluatorSpec, weights_digest
+from supernet.architecture import Architecture
+
+
+class _Worker:
+    """What runs in an actor. Weights come with every call, so a restarted actor has them too."""
+
+    def __init__(self, spec: EvaluatorSpec, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.evaluator = Evaluator(spec)
+        self.loaded: str | None = None
+
+    def clip_scores(
+        self, digest: str, weights: Mapping[str, Tensor], architecture: Architecture
+    ) -> tuple[Architecture, tuple[float, ...]]:
+        if digest != self.loaded:
+            self.evaluator.load_weights(weights)
+            self.loaded = digest
+        return architecture, self.evaluator.clip_scores(architecture)
+
+
+class EvaluatorPool:
+    """Evaluators on this machine or on a Ray cluster.
+
+    Scores do not depend on the number of workers: every architecture is scored by one worker,
+    with the same batches and the same number of threads.
+
+    Args:
+        spec: what the evaluators answer.
+        workers: number of actors; the cores of this machine by default.
+        threads: CPU threads, and Ray CPUs, of each actor.
+        address: of a Ray cluster; by default ``RAY_ADDRESS`` if set, else a local Ray that
+            is started here and stopped on leaving.
+
+    Raises:
+        ConnectionError: if there is no cluster at ``address``.
+    """
+
+    def __init__(
+        self,
+        spec: EvaluatorSpec,
+        workers: int | None = None,
+        *,
+        threads: int = 1,
+        address: str | None = None,
+    ) -> None:
+        self.workers = workers or max(1, (os.cpu_count() or 1) // threads)
+        self._owns_ray = not ray.is_initialized()
+        if self._owns_ray:
+            _start_ray(address or os.environ.get("RAY_ADDRESS"), self.workers * threads)
+        actor: Any = ray.remote(num_cpus=threads, max_restarts=-1, max_task_retries=-1)(_Worker)
+        shared_spec = ray.put(spec)
+        self._actors = [actor.remote(shared_spec, threads) for _ in range(self.workers)]
+        self._weights: tuple[str, Any] | None = None
+
+    def __enter__(self) -> EvaluatorPool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for actor in self._actors:
+            ray.kill(actor)
+        if self._owns_ray:
+            ray.shutdown()
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> str:
+        """Hand new UNet weights to all evaluators, through the object store, once.
+
+        Returns:
+            The weights' digest, which scores are recorded under.
+        """
+        digest = weights_digest(weights)
+        if self._weights is None or self._weights[0] != digest:
+            shared = {name: value.detach().cpu() for name, value in weights.items()}
+            self._weights = (digest, ray.put(shared))
+        return digest
+
+    def clip_scores(
+        self, architectures: Sequence[Architecture]
+    ) -> Iterator[tuple[Architecture, tuple[float, ...]]]:
+        """CLIP scores per prompt of every architecture, as they become known.
+
+        Raises:
+            RuntimeError: if no weights were loaded yet.
+        """
+        if self._weights is None:
+            raise RuntimeError("load_weights comes before clip_scores")
+        digest, weights = self._weights
+        pool = ActorPool(self._actors)
+        yield from pool.map_unordered(
+            lambda actor, architecture: actor.clip_scores.remote(digest, weights, architecture),
+            list(architectures),
+        )
+
+
+def _start_ray(address: str | None, cpus: int) -> None:
+    # Ray's own banner and its workers' warnings would break the progress display.
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address:
+        ray.init(address=address, **quiet)
+    else:
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)

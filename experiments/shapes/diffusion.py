@@ -1,0 +1,126 @@
+"""The shapes world's latent diffusion model: text encoder, UNet and scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from experiments.shapes.dataset import batch_rows
+from experiments.shapes.tokenizer import CONTEXT_LENGTH
+from supernet.robust_training import Batch, Batches
+
+_CONTEXT_WIDTH = 96
+_CAPTION_DROPOUT = 0.1  # share of captions replaced by the empty one, for guidance
+
+
+def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=_CONTEXT_WIDTH,
+            intermediate_size=4 * _CONTEXT_WIDTH,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=CONTEXT_LENGTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def build_unet() -> UNet2DConditionModel:
+    """Stable Diffusion's topology (38 removable blocks) at a hundredth of its size.
+
+    It is over-provisioned on purpose: the world needs less, so there is something to find.
+    """
+    return UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(32, 64, 96, 128),
+        layers_per_block=2,
+        cross_attention_dim=_CONTEXT_WIDTH,
+        attention_head_dim=2,  # diffusers' name for the number of heads
+        norm_num_groups=8,
+    )
+
+
+def build_scheduler() -> DDIMScheduler:
+    """v-prediction on the squared-cosine schedule; steps begin at pure noise ("trailing")."""
+    return DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+
+
+def caption_batches(
+    latents: Tensor,
+    captions: Sequence[str],
+    tokenizer: CLIPTokenizer,
+    text_encoder: CLIPTextModel,
+    batch_size: int,
+    seed: int,
+) -> Batches:
+    """Batches of captioned latents; the text encoder runs at every step.
+
+    Args:
+        latents: ``(n, 4, 16, 16)``, times the VAE's scaling factor.
+        captions: the ``n`` captions.
+        tokenizer: of ``text_encoder``.
+        text_encoder: is trained too if its weights require gradients.
+        batch_size: latents per step.
+        seed: together with the step it fixes the batch.
+    """
+    tokens = tokenize(tokenizer, captions)
+    empty = tokenize(tokenizer, [""])
+
+    def batch(step: int) -> Batch:
+        (rows,) = batch_rows(len(latents), batch_size, range(step, step + 1), seed)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step + 1)
+        dropped = torch.rand(batch_size, 1, generator=generator) < _CAPTION_DROPOUT
+        input_ids = torch.where(dropped, empty, tokens[rows])
+        return Batch(latents[rows], text_encoder(input_ids).last_hidden_state)
+
+    return batch
+
+
+def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
+    """Token ids padded to the context length, ``(n, 24)``."""
+    encoded = tokenizer(
+        list(captions),
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    )
+    input_ids: Tensor = encoded.input_ids
+    return input_ids
+
+
+def save_pipeline(
+    folder: Path,
+    tokenizer: CLIPTokenizer,
+    text_encoder: CLIPTextModel,
+    unet: UNet2DConditionModel,
+    vae: torch.nn.Module,
+) -> None:
+    """Write a Stable Diffusion folder in fp16 that stock diffusers loads."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(torch.float16).save_pretrained(folder)

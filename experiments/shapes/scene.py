@@ -1,0 +1,145 @@
+"""What the shapes world can show: scenes, their captions, distractors and splits.
+
+A scene is one or two objects on a background. Every object has a shape, a colour and a size; two
+objects stand in a relation. The caption says all of it, so that a picture can be right or wrong
+about each attribute, and a *distractor* is the caption of the scene with exactly one of them
+changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+SHAPES = ("circle", "square", "triangle", "star", "ring", "cross")
+COLORS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple")
+SIZES = ("small", "large")
+BACKGROUNDS = ("white", "gray", "black", "brown")
+RELATIONS = ("left of", "right of", "above", "below")
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, order=True)
+class Object:
+    """One thing in a scene, e.g. ``Object("circle", "red", "small")``."""
+
+    shape: str
+    color: str
+    size: str
+
+    @property
+    def held_out(self) -> bool:
+        """Whether this combination of attributes is kept out of all training.
+
+        One in eight combinations is held out, and never both sizes of one (shape, colour) pair:
+        every pair is seen in training, but not every triple.
+        """
+        rank = SHAPES.index(self.shape) + 2 * COLORS.index(self.color)
+        return (rank + 3 * SIZES.index(self.size)) % 8 == 0
+
+    def phrase(self) -> str:
+        return f"a {self.size} {self.color} {self.shape}"
+
+
+@dataclass(frozen=True, order=True)
+class Scene:
+    """One or two objects, how they stand to each other, and what is behind them.
+
+    ``relation`` is the place of the first object seen from the second; it is ``None`` exactly when
+    there is a single object.
+    """
+
+    objects: tuple[Object, ...]
+    relation: str | None
+    background: str
+
+    def __post_init__(self) -> None:
+        if len(self.objects) not in (1, 2):
+            raise ValueError(f"a scene has one or two objects, not {len(self.objects)}")
+        if (self.relation is None) != (len(self.objects) == 1):
+            raise ValueError("two objects need a relation, a single object has none")
+        if len(set(self.objects)) < len(self.objects):
+            # Two equal objects would make "left of" and "right of" true at once.
+            raise ValueError("the two objects of a scene differ in at least one attribute")
+
+    @property
+    def held_out(self) -> bool:
+        return any(item.held_out for item in self.objects)
+
+    @property
+    def caption(self) -> str:
+        phrases = [item.phrase() for item in self.objects]
+        where = f" {self.relation} ".join(phrases) if self.relation else phrases[0]
+        return f"{where} on a {self.background} background"
+
+    @property
+    def split(self) -> Split:
+        """``train`` unless held out; held-out captions are halved by a hash of their text."""
+        if not self.held_out:
+            return "train"
+        digest = hashlib.sha256(self.caption.encode()).digest()
+        return "validation" if digest[0] % 2 == 0 else "test"
+
+    def distractors(self) -> list[str]:
+        """Captions that differ from this scene's in exactly one attribute, one per attribute.
+
+        Four for a single object (shape, colour, size, background), up to eight for two. The replacement
+        is the next value in the attribute's list, so the answer needs no random state; one that
+        would make both objects equal is left out.
+        """
+        changed = [
+            replace(self, objects=(*self.objects[:i], other, *self.objects[i + 1 :]))
+            for i, item in enumerate(self.objects)
+            for other in _one_attribute_off(item)
+            if other not in self.objects
+        ]
+        if self.relation is not None:
+            changed.append(replace(self, relation=_next(RELATIONS, self.relation)))
+        changed.append(replace(self, background=_next(BACKGROUNDS, self.background)))
+        return [scene.caption for scene in changed]
+
+
+def _next(values: tuple[str, ...], value: str) -> str:
+    return values[(values.index(value) + 1) % len(values)]
+
+
+def _one_attribute_off(item: Object) -> Iterator[Object]:
+    yield replace(item, shape=_next(SHAPES, item.shape))
+    yield replace(item, color=_next(COLORS, item.color))
+    yield replace(item, size=_next(SIZES, item.size))
+
+
+def _random_object(rng: random.Random) -> Object:
+    return Object(rng.choice(SHAPES), rng.choice(COLORS), rng.choice(SIZES))
+
+
+def random_scene(rng: random.Random) -> Scene:
+    """A scene drawn at random from the whole world: one object in a quarter of cases, else two."""
+    background = rng.choice(BACKGROUNDS)
+    if rng.random() < 0.25:
+        return Scene((_random_object(rng),), None, background)
+    first = second = _random_object(rng)
+    while second == first:
+        second = _random_object(rng)
+    return Scene((first, second), rng.choice(RELATIONS), background)
+
+
+def sample_scenes(split: Split, count: int, seed: int, *, unique: bool = False) -> list[Scene]:
+    """``count`` scenes of one split, the same ones for the same seed.
+
+    ``unique`` leaves out scenes whose caption came before (prompt sets want that).
+    """
+    rng = random.Random(f"{split}-{seed}")
+    scenes: list[Scene] = []
+    seen: set[str] = set()
+    while len(scenes) < count:
+        scene = random_scene(rng)
+        if scene.split != split or (unique and scene.caption in seen):
+            continue
+        seen.add(scene.caption)
+        scenes.append(scene)
+    return scenes

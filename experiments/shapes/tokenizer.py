@@ -1,0 +1,53 @@
+"""The CLIP tokenizer of the shapes world: byte-level BPE in which every word of it is one token."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import CLIPTokenizer
+
+from experiments.shapes.scene import sample_scenes
+
+CONTEXT_LENGTH = 24  # the longest caption has 15 words; two tokens mark start and end
+_START, _END = "<|startoftext|>", "<|endoftext|>"
+
+
+def build_tokenizer(seed: int) -> CLIPTokenizer:
+    """Learn the merges from captions and hand them to transformers' own tokenizer class."""
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.normalizer = normalizers.Lowercase()
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=1024,
+        end_of_word_suffix="</w>",
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    captions = [scene.caption for scene in sample_scenes("train", 2000, seed)]
+    learner.train_from_iterator(captions, trainer)
+    vocabulary = learner.get_vocab()
+    # Bytes that end a word are needed to spell words from outside the world.
+    for byte in sorted(pre_tokenizers.ByteLevel.alphabet()):
+        vocabulary.setdefault(byte + "</w>", len(vocabulary))
+    # The end token has the highest id: CLIP finds the end of a text by argmax.
+    vocabulary[_START] = len(vocabulary)
+    vocabulary[_END] = len(vocabulary)
+    merges = _merges(learner)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=CONTEXT_LENGTH)
+
+
+def _merges(learner: Tokenizer) -> list[tuple[str, str]]:
+    """The learned merges in order; the tokenizers library hands them out as JSON only."""
+    pairs = json.loads(learner.to_str())["model"]["merges"]
+    return [(left, right) for left, right in pairs]
+
+
+def save_tokenizer(folder: Path, seed: int) -> CLIPTokenizer:
+    """Write the tokenizer in transformers' format into ``folder`` and return it."""
+    tokenizer = build_tokenizer(seed)
+    tokenizer.save_pretrained(folder)
+    return tokenizer

@@ -1,0 +1,1 @@
+"""The search: actions, their value, and the controller that evolves an architecture."""

@@ -1,0 +1,1 @@
+"""The supernet: architectures as values, skippable blocks, robust training, standalone UNets."""

@@ -1,0 +1,207 @@
+"""The architecture of a UNet as a value: which blocks of its base run, and how often.
+
+The notation is the paper's: ResNet[i, j] and Cross-Attention[i, j] are block j of stage i
+(SnapFusion, Sec. 3.1). Nothing in this module needs torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, total_ordering
+from typing import Any
+
+RESNET = "resnet"
+CROSS_ATTENTION = "cross_attention"
+KINDS = (RESNET, CROSS_ATTENTION)
+
+_STAGE = re.compile(r"(down|up)\.(\d+)|mid")
+_BLOCK = re.compile(r"(resnet|cross_attention) (\S+)/(\d+)")
+
+
+class ArchitectureError(ValueError):
+    """An architecture, block or UNet configuration that cannot be what it claims to be."""
+
+
+@total_ordering
+@dataclass(frozen=True)
+class BlockId:
+    """One removable block of a UNet.
+
+    Attributes:
+        kind: ``resnet`` or ``cross_attention``.
+        stage: ``down.0`` ... ``mid`` ... ``up.3``, as in ``down_blocks.0`` of diffusers.
+        index: position among the blocks of this kind in the stage, from 0.
+
+    Blocks sort in the order in which a forward pass meets them. As text: ``resnet down.0/1``.
+    """
+
+    kind: str
+    stage: str
+    index: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ArchitectureError(f"unknown block kind {self.kind!r}: use one of {KINDS}")
+        if not _STAGE.fullmatch(self.stage):
+            raise ArchitectureError(f"unknown stage {self.stage!r}: use down.N, mid or up.N")
+
+    @classmethod
+    def parse(cls, text: str) -> BlockId:
+        """Read ``"cross_attention down.0/1"``.
+
+        Raises:
+            ArchitectureError: if the text is not of that form.
+        """
+        match = _BLOCK.fullmatch(text)
+        if match is None:
+            raise ArchitectureError(
+                f"not a block: {text!r}; write it like 'cross_attention down.0/1' or 'resnet mid/0'"
+            )
+        return cls(match[1], match[2], int(match[3]))
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.stage}/{self.index}"
+
+    @property
+    def module_path(self) -> tuple[str, int]:
+        """Path of the module list that holds this block in diffusers' UNet, and its place in it."""
+        side, _, number = self.stage.partition(".")
+        stage = "mid_block" if side == "mid" else f"{side}_blocks.{number}"
+        return f"{stage}.{'resnets' if self.kind == RESNET else 'attentions'}", self.index
+
+    def _order(self) -> tuple[int, int, int, int]:
+        side, _, number = self.stage.partition(".")
+        place = 2 * self.index + (self.kind == CROSS_ATTENTION)
+        return ("down", "mid", "up").index(side), int(number or 0), place, 0
+
+    def __lt__(self, other: BlockId) -> bool:
+        return self._order() < other._order()
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The configuration of a base ``UNet2DConditionModel``, frozen and hashable.
+
+    Build it with :meth:`of`; ``text`` is canonical JSON, so that equal configurations are equal.
+    """
+
+    text: str
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> UNetConfig:
+        """From a diffusers configuration; private entries (``_class_name``, ...) are left out.
+
+        """
+        return cls(_canonical({k: v for k, v in values.items() if not k.startswith("_")}))
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        values: dict[str, Any] = json.loads(self.text)
+        return values
+
+    @cached_property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that tell this configuration from others."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How often every block of a base UNet runs.
+
+    Attributes:
+        base: the configuration of the UNet that the blocks belong to.
+        blocks: every block of the base with its multiplicity, in forward order: 0 removed,
+            1 as in the base, 2 or more with copies of it placed behind it.
+    """
+
+    base: UNetConfig
+    blocks: tuple[tuple[BlockId, int], ...]
+
+    def __post_init__(self) -> None:
+        ids = [block for block, _ in self.blocks]
+        if ids != sorted(set(ids)):
+            raise ArchitectureError("blocks must be unique and in forward order")
+        for block, count in self.blocks:
+            if count < 0:
+                raise ArchitectureError(f"multiplicity of {block} is {count}: use 0 or more")
+
+    @cached_property
+    def multiplicities(self) -> Mapping[BlockId, int]:
+        return dict(self.blocks)
+
+    def __getitem__(self, block: BlockId) -> int:
+        try:
+            return self.multiplicities[block]
+        except KeyError:
+            raise ArchitectureError(self._unknown(block)) from None
+
+    def __iter__(self) -> Iterator[BlockId]:
+        return iter(self.multiplicities)
+
+    def with_multiplicity(self, block: BlockId, count: int) -> Architecture:
+        """This architecture with one block's multiplicity replaced.
+
+        Raises:
+            ArchitectureError: if the base has no such block or ``count`` is negative.
+        """
+        return self.with_multiplicities({block: count})
+
+    def with_multiplicities(self, counts: Mapping[BlockId, int]) -> Architecture:
+        for block in counts:
+            if block not in self.multiplicities:
+                raise ArchitectureError(self._unknown(block))
+        changed = tuple((block, counts.get(block, count)) for block, count in self.blocks)
+        return Architecture(self.base, changed)
+
+    def without(self, blocks: Iterable[BlockId]) -> Architecture:
+        return self.with_multiplicities(dict.fromkeys(blocks, 0))
+
+    @cached_property
+    def removed(self) -> tuple[BlockId, ...]:
+        return tuple(block for block, count in self.blocks if count == 0)
+
+    @cached_property
+    def added(self) -> tuple[BlockId, ...]:
+        return tuple(block for block, count in self.blocks if count > 1)
+
+    @cached_property
+    def id(self) -> str:
+        """Ten hexadecimal digits: the same for the same base and multiplicities, anywhere."""
+        return hashlib.sha256(f"{self.base.text}{self._counts()}".encode()).hexdigest()[:10]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object: ``base`` (UNet configuration) and ``blocks`` (text to multiplicity)."""
+        return {
+            "base": self.base.values,
+            "blocks": {str(block): count for block, count in self.blocks},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Architecture:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ArchitectureError: if a block is malformed or a multiplicity is no whole number.
+        """
+        blocks = {BlockId.parse(text): count for text, count in value["blocks"].items()}
+        for block, count in blocks.items():
+            if not isinstance(count, int) or isinstance(count, bool):
+                raise ArchitectureError(f"multiplicity of {block} is {count!r}: use a whole number")
+        return cls(UNetConfig.of(value["base"]), tuple(sorted(blocks.items())))
+
+    def _counts(self) -> str:
+        return ",".join(f"{block}={count}" for block, count in self.blocks)
+
+    def _unknown(self, block: BlockId) -> str:
+        stages = {other.stage for other in self if other.kind == block.kind}
+        known = [str(other) for other in self if other.stage == block.stage] or sorted(stages)
+        return f"this UNet has no block '{block}'; there are: {', '.join(known)}"
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,191 @@
+"""Robust training: weights that survive the loss of any block (SnapFusion, Sec. 3.1, Eq. 5).
+
+Every training step runs a random sub-architecture: each block is executed with some probability
+and is the identity otherwise, so that later a block can be removed without a collapse. With a
+keep probability of 1 this is plain training of the UNet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from diffusers import DDIMScheduler
+from diffusers.training_utils import EMAModel
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from supernet.architecture import Architecture
+from supernet.checkpoint import load_training_state, save_training_state
+from supernet.loss import denoising_loss
+from supernet.supernet import Supernet
+
+
+class TrainingSettings(BaseModel):
+    """How a supernet is trained.
+
+    The paper publishes no keep probability. Here each step draws one uniformly from
+    ``keep_prob`` and keeps every block with it: steps near the lower end prepare for small
+    architectures, steps near the upper end keep the full one intact.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(ge=0)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: int = Field(50, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    keep_prob: tuple[float, float] = (0.5, 1.0)
+    snr_gamma: float | None = Field(None, gt=0)
+    precision: Literal["fp32", "bf16"] = "bf16"
+    checkpoint_every: int = Field(200, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> TrainingSettings:
+        low, high = self.keep_prob
+        if not 0 < low <= high <= 1:
+            raise ValueError("keep_prob is a range [low, high] with 0 < low <= high <= 1")
+        return self
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step trains on.
+
+    Attributes:
+        latents: ``(batch, 4, h, w)``, times the VAE's scaling factor.
+        encoder_hidden_states: ``(batch, tokens, width)``; some of them of the empty prompt, so
+            that the UNet also learns the unconditional half of guidance.
+    """
+
+    latents: Tensor
+    encoder_hidden_states: Tensor
+
+
+# The batch of a step, as a function of the step alone: a resumed training sees the same ones.
+Batches = Callable[[int], Batch]
+
+
+def sample_architecture(
+    architecture: Architecture, keep_prob: tuple[float, float], generator: torch.Generator
+) -> Architecture:
+    """A random sub-architecture: every block that runs is kept with one drawn probability (Eq. 5).
+
+    Blocks that ``architecture`` lacks stay away.
+    """
+    low, high = keep_prob
+    drawn = low + (high - low) * torch.rand((), generator=generator).item()
+    if drawn >= 1:
+        return architecture
+    uniform = torch.rand(len(architecture.blocks), generator=generator).tolist()
+    dropped = [
+        block
+        for (block, count), u in zip(architecture.blocks, uniform, strict=True)
+        if count and u >= drawn
+    ]
+    return architecture.without(dropped)
+
+
+def train(
+    supernet: Supernet,
+    batches: Batches,
+    noise_scheduler: DDIMScheduler,
+    settings: TrainingSettings,
+    seed: int,
+    *,
+    architecture: Architecture | None = None,
+    also_train: Mapping[str, nn.Module] | None = None,
+    checkpoint: Path | None = None,
+    on_progress: Callable[[int, dict[str, float]], None] | None = None,
+) -> None:
+    """Train the supernet in place; it ends with the averaged (EMA) weights, in eval mode.
+
+    Args:
+        supernet: its UNet's weights are trained.
+        batches: the data, by step.
+        noise_scheduler: noise schedule and prediction type.
+        settings: all else.
+        seed: fixes every random choice; step k of a resumed training equals step k of one that
+            was never interrupted.
+        architecture: the largest one that is trained; all blocks by default.
+        also_train: further modules to train, by name (a text encoder); ``batches`` uses them.
+        checkpoint: file to save to now and then and to resume from if it is there. A finished
+            training leaves it behind, so that calling again does nothing.
+        on_progress: called after each step with the number of steps done and the loss.
+
+    Raises:
+        CheckpointError: if the checkpoint is damaged or belongs to another training.
+    """
+    architecture = architecture or supernet.full()
+    modules = {"unet": supernet.unet, **(also_train or {})}
+    parameters = dict(_named_parameters(modules))
+    optimizer = torch.optim.AdamW(
+        parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    ema = EMAModel(parameters.values(), decay=settings.ema_decay)
+    done = 0
+    if checkpoint is not None and checkpoint.exists():
+        done = load_training_state(checkpoint, parameters, optimizer, ema)
+    for module in modules.values():
+        module.train()
+    for step in range(done, settings.steps):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        sampled = sample_architecture(architecture, settings.keep_prob, generator)
+        optimizer.zero_grad(set_to_none=True)
+        with supernet.running(sampled) as unet:
+            with _autocast(settings.precision, unet.device):
+                batch = batches(step)
+                loss = denoising_loss(
+                    unet,
+                    batch.latents,
+                    batch.encoder_hidden_states,
+                    noise_scheduler,
+                    generator,
+                    settings.snr_gamma,
+                )
+            loss.backward()
+        nn.utils.clip_grad_norm_(parameters.values(), settings.max_grad_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _lr_factor(step, settings)
+        optimizer.step()
+        ema.step(parameters.values())
+        done = step + 1
+        if checkpoint is not None and (
+            done % settings.checkpoint_every == 0 or done == settings.steps
+        ):
+            save_training_state(checkpoint, done, parameters, optimizer, ema)
+        if on_progress is not None:
+            on_progress(done, {"loss": loss.item()})
+    ema.copy_to(parameters.values())
+    for module in modules.values():
+        module.eval()
+
+
+def _named_parameters(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
+    for prefix, module in modules.items():
+        for name, parameter in module.named_parameters():
+            yield f"{prefix}.{name}", parameter
+
+
+def _lr_factor(step: int, settings: TrainingSettings) -> float:
+    """Linear warm-up, then constant or a half cosine down to zero at the last step."""
+    warm = min(1.0, (step + 1) / max(settings.warmup_steps, 1))
+    if settings.schedule == "constant":
+        return warm
+    phase = math.pi * step / max(settings.steps, 1)
+    return warm * 0.5 * (1 + math.cos(phase))
+
+
+def _autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
