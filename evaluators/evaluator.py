@@ -88,5 +88,6 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(name.encode())
-        digest.update(weights[name].detach().contiguous().cpu().view(-1).view(torch.uint8).numpy())
+        flat = weights[name].detach().contiguous().cpu().view(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]

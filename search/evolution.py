@@ -72,9 +72,7 @@ class Trainer(Protocol):
 
 
 # Opens a progress display of (description, total); see experiments.progress.
-Track = Callable[
-    [str, int], AbstractContextManager[Callable[[int, dict[str, float]], None]]
-]
+Track = Callable[[str, int], AbstractContextManager[Callable[[int, dict[str, float]], None]]]
 
 
 class Evolution:

@@ -93,9 +93,7 @@ class UNetConfig:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> UNetConfig:
-        """From a diffusers configuration; private entries (``_class_name``, ...) are left out.
-
-        """
+        """From a diffusers configuration; private entries (``_class_name``, ...) are left out."""
         return cls(_canonical({k: v for k, v in values.items() if not k.startswith("_")}))
 
     @cached_property

@@ -225,7 +225,7 @@ def _trace(
     ]
     sample = torch.empty(batch, unet.config.in_channels, height, width, device="meta")
     context = torch.empty(batch, context_length, unet.config.cross_attention_dim, device="meta")
-    with torch.no_grad(), FlopCounterMode(display=False, depth=None) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False, depth=99) as counter:
         unet(sample, torch.empty(batch, device="meta"), context)
     for hook in hooks:
         hook.remove()
@@ -326,16 +326,16 @@ class _Reader:
             "conv_out", "conv_out", last.in_channels, last.out_channels, norm_groups=groups
         )
 
-    def _up_stage_parts(self, i: int, stage: nn.Module) -> Iterator[Part]:
+    def _up_stage_parts(self, i: int, stage: Any) -> Iterator[Part]:
         hidden = self._channels_before_up_stage(i)
-        for j, resnet in enumerate(stage.resnets):  # type: ignore[arg-type, union-attr]
+        for j, resnet in enumerate(stage.resnets):
             name = f"up_blocks.{i}.resnets.{j}"
             signature = self._signature(name, "skip_concat", hidden, resnet.in_channels)
             yield Part(f"{name}.concat", f"up.{i}", signature, 0, 0)
             hidden = resnet.out_channels
         if stage.upsamplers is not None:
             name = f"up_blocks.{i}.upsamplers.0"
-            module = stage.upsamplers[0]  # type: ignore[index]
+            module = self.unet.get_submodule(name)
             yield self._fixed(name, "upsample", module.channels, module.out_channels)
 
     def _channels_before_up_stage(self, i: int) -> int:
@@ -346,8 +346,8 @@ class _Reader:
         self, name: str, kind: str, in_channels: int, out_channels: int, **details: int
     ) -> Part:
         signature = self._signature(name, kind, in_channels, out_channels, **details)
-        side, number = (name.split(".") + [""])[:2]
-        stage = {"down_blocks": f"down.{number}", "up_blocks": f"up.{number}"}.get(side, "")
+        side, _, rest = name.partition("_blocks.")  # "down_blocks.0.downsamplers.0"
+        stage = f"{side}.{rest.partition('.')[0]}" if rest else ""
         module = self.unet.get_submodule(name)
         parameters = _parameters(module)
         if name == "conv_out" and self.unet.conv_norm_out is not None:
@@ -379,8 +379,6 @@ class _Reader:
 
 def _parameters(module: nn.Module) -> int:
     return sum(weight.numel() for weight in module.parameters())
-
-
 
 
 def unet_config(unet: UNet2DConditionModel | Mapping[str, Any]) -> UNetConfig:

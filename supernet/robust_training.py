@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import EMAModel
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
@@ -141,7 +142,7 @@ def train(
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         sampled = sample_architecture(architecture, settings.keep_prob, generator)
         optimizer.zero_grad(set_to_none=True)
-        with supernet.running(sampled) as unet:
+        with supernet.running(sampled) as unet, _unfused_attention(unet):
             with _autocast(settings.precision, unet.device):
                 batch = batches(step)
                 loss = denoising_loss(
@@ -183,6 +184,24 @@ def _lr_factor(step: int, settings: TrainingSettings) -> float:
         return warm
     phase = math.pi * step / max(settings.steps, 1)
     return warm * 0.5 * (1 + math.cos(phase))
+
+
+@contextmanager
+def _unfused_attention(unet: UNet2DConditionModel) -> Iterator[None]:
+    """Attention as plain matrix products while training on a CPU.
+
+    The backward pass of torch's fused attention is slow there: on small feature maps a whole step
+    takes half as long again.
+    """
+    if unet.device.type != "cpu":
+        yield
+        return
+    fused = unet.attn_processors
+    unet.set_attn_processor(AttnProcessor())
+    try:
+        yield
+    finally:
+        unet.set_attn_processor(fused)
 
 
 def _autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

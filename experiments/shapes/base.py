@@ -1,13 +1,23 @@
-"""``evounet train base``: every model of the shapes world, from nothing."""
+"""``evounet train base``: every model of the shapes world, from nothing.
+
+Four stages, each of which leaves its result in the folder and is skipped where that is there
+already: ``autoencoder`` (latents), ``decoder`` (sharper pictures from the same latents),
+``judge`` (the CLIP that scores) and ``unet`` (text encoder and UNet). The first one has to come
+before ``decoder`` and ``unet``; otherwise they are independent and may run side by side.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
+from torch import Tensor
+from transformers import CLIPTextModel
 
 from experiments.progress import track
 from experiments.shapes.dataset import PictureSet, draw
@@ -25,6 +35,7 @@ from supernet.robust_training import TrainingSettings, train
 from supernet.supernet import Supernet
 
 PIPELINE, JUDGE = "pipeline", "judge"  # folders of what is trained
+STAGES = ("autoencoder", "decoder", "judge", "unet")
 
 
 class BaseTraining(BaseModel):
@@ -39,12 +50,12 @@ class BaseTraining(BaseModel):
     judge_steps: int = Field(2500, ge=1)
     judge_batch_size: int = Field(96, ge=1)
     unet: TrainingSettings = TrainingSettings(
-        steps=3000, learning_rate=1.2e-3, warmup_steps=100, ema_decay=0.998, keep_prob=(1.0, 1.0)
+        steps=3600, learning_rate=1.2e-3, warmup_steps=100, ema_decay=0.998, keep_prob=(1.0, 1.0)
     )
 
 
-def train_base(folder: Path, settings: BaseTraining, seed: int, console: Console) -> None:
-    """Train tokenizer, autoencoder, judge, text encoder and UNet, and write them to ``folder``.
+class BaseModels:
+    """The folder that the stages write to: half-way results in ``stages/``, what is shipped beside.
 
     Args:
         folder: gets ``pipeline/`` (a Stable Diffusion folder), ``judge/`` (an open_clip folder)
@@ -53,61 +64,112 @@ def train_base(folder: Path, settings: BaseTraining, seed: int, console: Console
         seed: fixes all of them.
         console: shows progress.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures = draw("train", settings.pictures, seed)
-    with track(console, "judge", settings.judge_steps) as on_progress:
-        train_judge(
-            folder / JUDGE,
-            pictures,
-            steps=settings.judge_steps,
-            batch_size=settings.judge_batch_size,
-            seed=seed + 1,
-            on_progress=on_progress,
+
+    def __init__(self, folder: Path, settings: BaseTraining, seed: int, console: Console) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.seed = seed
+        self.console = console
+        self.pictures = draw("train", settings.pictures, seed)
+
+    def train(self, stages: Sequence[str] = STAGES) -> None:
+        """Run the stages that are not done yet; put the pipeline together once all parts exist."""
+        for stage in stages:
+            if self._done(stage):
+                self.console.print(f"{stage}: done already")
+            else:
+                getattr(self, f"_train_{stage}")()
+        if all(self._done(stage) for stage in STAGES):
+            self._assemble()
+
+    def _done(self, stage: str) -> bool:
+        return (self._stage(stage) / "config.json").exists()
+
+    def _stage(self, name: str) -> Path:
+        return self.folder / "stages" / name
+
+    def _train_autoencoder(self) -> None:
+        with track(self.console, "autoencoder", self.settings.vae_steps) as on_progress:
+            vae = train_vae(
+                self.pictures,
+                steps=self.settings.vae_steps,
+                batch_size=self.settings.vae_batch_size,
+                seed=self.seed,
+                on_progress=on_progress,
+            )
+        vae.save_pretrained(self._stage("autoencoder"))
+
+    def _train_decoder(self) -> None:
+        vae, latents = self._latents()
+        with track(self.console, "decoder", self.settings.decoder_steps) as on_progress:
+            train_decoder(
+                vae,
+                self.pictures,
+                latents,
+                steps=self.settings.decoder_steps,
+                batch_size=self.settings.vae_batch_size,
+                seed=self.seed,
+                on_progress=on_progress,
+            )
+        vae.save_pretrained(self._stage("decoder"))
+
+    def _train_judge(self) -> None:
+        with track(self.console, "judge", self.settings.judge_steps) as on_progress:
+            train_judge(
+                self.folder / JUDGE,
+                self.pictures,
+                steps=self.settings.judge_steps,
+                batch_size=self.settings.judge_batch_size,
+                seed=self.seed + 1,
+                on_progress=on_progress,
+            )
+        self._stage("judge").mkdir(parents=True, exist_ok=True)
+        (self._stage("judge") / "config.json").write_text("{}\n")
+
+    def _train_unet(self) -> None:
+        vae, latents = self._latents()
+        torch.manual_seed(self.seed)
+        tokenizer = build_tokenizer(self.seed)
+        text_encoder, unet = build_text_encoder(tokenizer), build_unet()
+        batches = caption_batches(
+            latents * vae.config.scaling_factor,
+            captions(self.pictures),
+            tokenizer,
+            text_encoder,
+            self.settings.unet.batch_size,
+            self.seed,
         )
-    with track(console, "autoencoder", settings.vae_steps) as on_progress:
-        vae = train_vae(
-            pictures,
-            steps=settings.vae_steps,
-            batch_size=settings.vae_batch_size,
-            seed=seed,
-            on_progress=on_progress,
+        with track(self.console, "text encoder and UNet", self.settings.unet.steps) as on_progress:
+            train(
+                Supernet(unet),
+                batches,
+                build_scheduler(),
+                self.settings.unet,
+                self.seed,
+                also_train={"text_encoder": text_encoder},
+                checkpoint=self._stage("unet.training.safetensors"),
+                on_progress=on_progress,
+            )
+        text_encoder.save_pretrained(self._stage("text_encoder"))
+        unet.save_pretrained(self._stage("unet"))
+
+    def _latents(self) -> tuple[AutoencoderKL, Tensor]:
+        vae = AutoencoderKL.from_pretrained(self._stage("autoencoder"))
+        return vae, encode(vae, self.pictures, slice(None))
+
+    def _assemble(self) -> None:
+        save_pipeline(
+            self.folder / PIPELINE,
+            build_tokenizer(self.seed),
+            CLIPTextModel.from_pretrained(self._stage("text_encoder")),
+            UNet2DConditionModel.from_pretrained(self._stage("unet")),
+            AutoencoderKL.from_pretrained(self._stage("decoder")),
         )
-    latents = encode(vae, pictures, slice(None))
-    with track(console, "decoder", settings.decoder_steps) as on_progress:
-        train_decoder(
-            vae,
-            pictures,
-            latents,
-            steps=settings.decoder_steps,
-            batch_size=settings.vae_batch_size,
-            seed=seed,
-            on_progress=on_progress,
-        )
-    torch.manual_seed(seed)
-    tokenizer = build_tokenizer(seed)
-    text_encoder, unet = build_text_encoder(tokenizer), build_unet()
-    batches = caption_batches(
-        latents * vae.config.scaling_factor,
-        captions(pictures),
-        tokenizer,
-        text_encoder,
-        settings.unet.batch_size,
-        seed,
-    )
-    with track(console, "text encoder and UNet", settings.unet.steps) as on_progress:
-        train(
-            Supernet(unet),
-            batches,
-            build_scheduler(),
-            settings.unet,
-            seed,
-            also_train={"text_encoder": text_encoder},
-            checkpoint=folder / "unet.training.safetensors",
-            on_progress=on_progress,
-        )
-    save_pipeline(folder / PIPELINE, tokenizer, text_encoder, unet, vae)
-    made_by = {"command": "evounet train base", "seed": seed, "settings": settings.model_dump()}
-    (folder / "training.json").write_text(json.dumps(made_by, indent=2) + "\n")
+        made_by = {
+            "command": f"evounet train base --seed {self.seed}",
+            "settings": self.settings.model_dump(),
+        }
+        (self.folder / "training.json").write_text(json.dumps(made_by, indent=2) + "\n")
 
 
 def captions(pictures: PictureSet) -> list[str]:

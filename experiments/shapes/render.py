@@ -151,5 +151,6 @@ _DISTANCES = {
     "ring": _ring,
     "cross": _cross,
 }
-assert set(_DISTANCES) == set(SHAPES) and set(_DIRECTION) == set(RELATIONS)
+assert set(_DISTANCES) == set(SHAPES)
+assert set(_DIRECTION) == set(RELATIONS)
 assert set(COLORS) <= set(_RGB)

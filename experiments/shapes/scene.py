@@ -84,12 +84,12 @@ class Scene:
         digest = hashlib.sha256(self.caption.encode()).digest()
         return "validation" if digest[0] % 2 == 0 else "test"
 
-    def distractors(self) -> list[str]:
-        """Captions that differ from this scene's in exactly one attribute, one per attribute.
+    def neighbors(self) -> list[Scene]:
+        """Scenes that differ from this one in exactly one attribute, one per attribute.
 
-        Four for a single object (shape, colour, size, background), up to eight for two. The replacement
-        is the next value in the attribute's list, so the answer needs no random state; one that
-        would make both objects equal is left out.
+        Four for a single object (shape, colour, size, background), up to eight for two. The
+        replacement is the next value in the attribute's list, so the answer needs no random
+        state; one that would make both objects equal is left out.
         """
         changed = [
             replace(self, objects=(*self.objects[:i], other, *self.objects[i + 1 :]))
@@ -100,7 +100,11 @@ class Scene:
         if self.relation is not None:
             changed.append(replace(self, relation=_next(RELATIONS, self.relation)))
         changed.append(replace(self, background=_next(BACKGROUNDS, self.background)))
-        return [scene.caption for scene in changed]
+        return changed
+
+    def distractors(self) -> list[str]:
+        """Captions of the neighbours: near misses that a picture of this scene must not fit."""
+        return [scene.caption for scene in self.neighbors()]
 
 
 def _next(values: tuple[str, ...], value: str) -> str:

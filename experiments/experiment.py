@@ -1,0 +1,212 @@
+"""Experiment files: what a run is, in TOML, checked before anything happens."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from evaluators.clip_score import ClipModel
+from evaluators.generation import SamplingSettings
+from supernet.robust_training import TrainingSettings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+class ExperimentError(ValueError):
+    """An experiment file that cannot be used; the message names file, field and fix."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSection(_Section):
+    """What is searched.
+
+    Attributes:
+        pipeline: a Stable Diffusion folder or Hugging Face id, or ``shapes``.
+        supernet: robustly trained weights of its UNet: a ``.safetensors`` file, ``shapes``, or
+            None to begin with the pipeline's own.
+    """
+
+    pipeline: str = "shapes"
+    supernet: str | None = "shapes"
+
+
+class LatencySection(_Section):
+    """Latency tables, by name or path, and the target on the first of them.
+
+    Attributes:
+        tables: the first is the objective; all are reported.
+        target_ms: latency to reach, in ms of one UNet pass; or
+        target_ratio: the same as a share of the base UNet's latency.
+    """
+
+    tables: tuple[str, ...] = Field(min_length=1)
+    target_ms: float | None = Field(None, gt=0)
+    target_ratio: float | None = Field(None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_target(self) -> LatencySection:
+        if (self.target_ms is None) == (self.target_ratio is None):
+            raise ValueError("give either target_ms or target_ratio")
+        return self
+
+    def target(self, base_ms: float) -> float:
+        """The target in ms."""
+        return self.target_ms if self.target_ms is not None else base_ms * (self.target_ratio or 1)
+
+
+class PromptsSection(_Section):
+    """Which prompts, how many, and the seed of their noise.
+
+    Attributes:
+        source: ``shapes`` (held-out captions of the world) or a text file, one prompt a line.
+        count: how many of them; the first ones of a file.
+        seed: of their starting noise (and of the choice, in the shapes world).
+    """
+
+    source: str = "shapes"
+    count: int = Field(64, ge=2)
+    seed: int = 0
+
+
+class EvaluationSection(_Section):
+    """How architectures are judged: on validation prompts while searching."""
+
+    prompts: PromptsSection = PromptsSection(count=32)
+    sampling: SamplingSettings = SamplingSettings()
+    clip: ClipModel = ClipModel(name="shapes")
+
+
+class SearchSection(_Section):
+    """See :class:`search.evolution.EvolutionSettings`."""
+
+    strategy: Literal["evolution"] = "evolution"
+    rounds: int = Field(4, ge=1)
+    grow: bool = True
+
+
+class TrainingSection(_Section):
+    """Robust training between decisions, and the longer one after the last.
+
+    Attributes:
+        data: ``shapes``, the only captioned data so far.
+        pictures: how many of it.
+        round: settings of each round's training.
+        final: settings of the training of the architecture found.
+    """
+
+    data: Literal["shapes"] = "shapes"
+    pictures: int = Field(4096, ge=64)
+    round: TrainingSettings = TrainingSettings(steps=0)
+    final: TrainingSettings = TrainingSettings(steps=0)
+
+
+class WorkersSection(_Section):
+    """The Ray evaluators.
+
+    Attributes:
+        count: how many; as many as this machine's cores allow by default.
+        threads: CPU threads of each.
+        address: of a Ray cluster; ``RAY_ADDRESS`` or a local Ray by default.
+    """
+
+    count: int | None = Field(None, ge=1)
+    threads: int = Field(1, ge=1)
+    address: str | None = None
+
+
+class ComparisonSection(_Section):
+    """The last comparison of base and found UNet, on prompts that the search never used."""
+
+    prompts: PromptsSection = PromptsSection(count=128, seed=1)
+    sampling: SamplingSettings = SamplingSettings()
+    repetitions: int = Field(30, ge=3)
+
+
+class Experiment(_Section):
+    """One experiment file.
+
+    Attributes:
+        name: of the run folder, ``runs/<name>``, unless another is given.
+        seed: fixes every random choice.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(0, ge=0)
+    model: ModelSection = ModelSection()
+    latency: LatencySection
+    evaluation: EvaluationSection = EvaluationSection()
+    search: SearchSection = SearchSection()
+    training: TrainingSection = TrainingSection()
+    workers: WorkersSection = WorkersSection()
+    comparison: ComparisonSection = ComparisonSection()
+
+    def to_toml(self) -> str:
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment file (or a preset by its name) and apply ``key=value`` overrides.
+
+    Args:
+        path: a TOML file, or the name of a file in ``experiments/presets`` without ``.toml``.
+        overrides: like ``search.rounds=2``; the value is TOML, or else taken as a string.
+
+    Raises:
+        ExperimentError: naming the file, the field and the fix.
+    """
+    if not path.exists() and (preset := PRESETS / f"{path.name}.toml").exists():
+        path = preset
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
+        raise ExperimentError(f"{path}: no such file; presets are: {known}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ExperimentError(f"{path}: not readable as TOML: {error}") from error
+    for override in overrides:
+        _override(values, override)
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        raise ExperimentError(f"{path}: {_first_problem(error)}") from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ExperimentError(f"--set {override}: write it as key=value, like search.rounds=2")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ExperimentError(f"--set {override}: '{parent}' is a value, not a section")
+    values[last] = value
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"]) or "experiment"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{field}'; remove it or see its section in the documentation"
+    if problem["type"] == "missing":
+        return f"'{field}' is missing; add it"
+    return f"'{field}' is {json.dumps(problem['input'], default=str)}: {message}"

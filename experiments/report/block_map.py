@@ -1,0 +1,228 @@
+"""The UNet as its U: every block a cell, and what became of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from evaluators.latency import TableLatency
+from experiments.report.look import (
+    CLEAR,
+    INK,
+    KIND_COLORS,
+    KIND_LETTERS,
+    KIND_NAMES,
+    canvas,
+    signed,
+    value_text,
+)
+from experiments.report.u_layout import (
+    CELL_WIDTH,
+    Cell,
+    dashed_outline,
+    stage_label,
+    u_lines,
+    u_rows,
+)
+from search.decision import Candidate, Decision
+from supernet.architecture import KINDS, BlockId
+
+_CELL_TRACES = list(range(len(KINDS)))  # the first ones of the figure
+NEVER_SCORED = "rgba(125, 133, 144, 0.45)"
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a block.
+
+    Attributes:
+        count: how often it runs in the end.
+        round: of the last decision that changed it; None if none did.
+        score: the last candidate that was about it, and its round; None if there was none.
+    """
+
+    count: int
+    round: int | None
+    score: tuple[int, Candidate] | None
+
+    @property
+    def clip_given(self) -> float:
+        """CLIP score the block gives: what its removal loses or its addition gains."""
+        if self.score is None:
+            return math.nan
+        candidate = self.score[1]
+        return candidate.delta_clip * candidate.action.change
+
+    @property
+    def value(self) -> float:
+        """The value of the last action on it, CLIP score per ms."""
+        return self.score[1].value if self.score else math.nan
+
+
+def fates(latency: TableLatency, decisions: Sequence[Decision]) -> dict[BlockId, Fate]:
+    """What became of every block of the base."""
+    last = decisions[-1].after if decisions else latency.inventory.full()
+    changed = {action.block: d.round for d in decisions for action in d.taken}
+    scores = {c.action.block: (d.round, c) for d in decisions for c in d.candidates}
+    return {
+        block: Fate(count, changed.get(block), scores.get(block)) for block, count in last.blocks
+    }
+
+
+def block_map(latency: TableLatency, decisions: Sequence[Decision]) -> go.Figure:
+    """The blocks in their U, coloured by kind, or by the CLIP score or value of each.
+
+    Removed blocks are hollow with a dashed outline, doubled ones are marked ×2, and both bear the
+    round of the decision.
+    """
+    fate = fates(latency, decisions)
+    rows = u_rows(latency.inventory)
+    cells = {kind: [c for row in rows for c in row.cells if c.block.kind == kind] for kind in KINDS}
+    depth = 1 + max(row.depth for row in rows)
+    figure = canvas(130 + 80 * depth, barmode="overlay", margin={"l": 4, "r": 4, "t": 8, "b": 64})
+    figure.add_traces([_cells(latency, kind, cells[kind], fate) for kind in KINDS])
+    figure.add_traces([_legend_entry(kind) for kind in KINDS])
+    removed = [c for kind in KINDS for c in cells[kind] if fate[c.block].count == 0]
+    figure.update_layout(
+        shapes=[*u_lines(rows), *(dashed_outline(cell) for cell in removed)],
+        annotations=[stage_label(row) for row in rows],
+        coloraxis={"colorscale": "Cividis", "showscale": False, "colorbar": _colorbar()},
+        updatemenus=[_colorings(cells, fate)] if decisions else [],
+        legend={"y": 0, "yanchor": "top"},
+    )
+    figure.update_xaxes(visible=False, fixedrange=True)
+    figure.update_yaxes(visible=False, fixedrange=True)
+    return figure
+
+
+def _cells(
+    latency: TableLatency, kind: str, cells: Sequence[Cell], fate: dict[BlockId, Fate]
+) -> go.Bar:
+    return go.Bar(
+        x=[cell.x for cell in cells],
+        base=[cell.y - 0.5 for cell in cells],
+        y=[1.0] * len(cells),
+        width=CELL_WIDTH,
+        marker={"color": _kind_colors(kind, cells, fate), "cornerradius": 7, "line": {"width": 0}},
+        text=[_text(kind, fate[cell.block]) for cell in cells],
+        textposition="inside",
+        insidetextanchor="middle",
+        textangle=0,
+        constraintext="none",
+        insidetextfont={"size": 13, "color": _text_colors(cells, fate)},
+        hovertext=[_describe(latency, cell.block, fate[cell.block]) for cell in cells],
+        hoverinfo="text",
+        showlegend=False,
+    )
+
+
+def _legend_entry(kind: str) -> go.Bar:
+    """A trace that is only there for its name, as the cells of one kind differ in colour."""
+    name = f"{KIND_LETTERS[kind]}: {KIND_NAMES[kind]}"
+    return go.Bar(name=name, x=[None], y=[None], marker={"color": KIND_COLORS[kind]})
+
+
+def _text(kind: str, fate: Fate) -> str:
+    times = f"×{fate.count}" if fate.count > 1 else ""
+    when = f"<br>r{fate.round}" if fate.round is not None else ""
+    return f"<b>{KIND_LETTERS[kind]}{times}</b>{when}"
+
+
+def _describe(latency: TableLatency, block: BlockId, fate: Fate) -> str:
+    part = latency.inventory.by_id[block].part
+    lines = [
+        f"<b>{block}</b>",
+        f"{part.signature.in_channels} to {part.signature.out_channels} channels",
+        f"{latency.saved_by_removing(block):.2f} ms, {part.parameters:,} parameters",
+    ]
+    if fate.round is not None:
+        lines.append(f"{_NOW.get(fate.count, 'doubled')} in round {fate.round}")
+    if fate.score is None:
+        return "<br>".join([*lines, "not scored yet"])
+    round_, candidate = fate.score
+    return "<br>".join(
+        [
+            *lines,
+            f"{'removing' if candidate.action.change < 0 else 'adding'} it in round {round_}:",
+            f"ΔCLIP {signed(candidate.delta_clip, 4)} ± {candidate.standard_error:.4f}",
+            f"value {value_text(candidate.value)} CLIP per ms",
+        ]
+    )
+
+
+_NOW = {0: "removed", 1: "back"}
+
+
+def _kind_colors(kind: str, cells: Sequence[Cell], fate: dict[BlockId, Fate]) -> list[str]:
+    return [KIND_COLORS[kind] if fate[cell.block].count else CLEAR for cell in cells]
+
+
+def _text_colors(cells: Sequence[Cell], fate: dict[BlockId, Fate]) -> list[str]:
+    return ["#ffffff" if fate[cell.block].count else INK for cell in cells]
+
+
+def _colorings(cells: dict[str, list[Cell]], fate: dict[BlockId, Fate]) -> dict[str, Any]:
+    """The buttons that colour the cells by kind, CLIP score or value."""
+    by_kind = {
+        "marker.color": [_kind_colors(kind, cells[kind], fate) for kind in KINDS],
+        "marker.coloraxis": None,
+        "insidetextfont.color": [_text_colors(cells[kind], fate) for kind in KINDS],
+    }
+    return {
+        "type": "buttons",
+        "direction": "right",
+        "x": 0,
+        "xanchor": "left",
+        "y": 1,
+        "yanchor": "bottom",
+        "pad": {"b": 14},
+        "bgcolor": "#c9ced6",
+        "bordercolor": INK,
+        "font": {"color": "#1c2127"},  # the active button is near white in any page
+        "buttons": [
+            _button("block kind", by_kind, {"showlegend": True, "coloraxis.showscale": False}),
+            _button("CLIP it gives", _by_number(cells, fate, "clip_given"), _scale("CLIP score")),
+            _button("value", _by_number(cells, fate, "value"), _scale("CLIP per ms")),
+        ],
+    }
+
+
+def _button(label: str, traces: dict[str, Any], layout: dict[str, Any]) -> dict[str, Any]:
+    return {"label": label, "method": "update", "args": [traces, layout, _CELL_TRACES]}
+
+
+def _scale(title: str) -> dict[str, Any]:
+    """A colour bar where the legend was."""
+    return {
+        "showlegend": False,
+        "coloraxis.showscale": True,
+        "coloraxis.colorbar.title.text": title,
+    }
+
+
+def _by_number(
+    cells: dict[str, list[Cell]], fate: dict[BlockId, Fate], attribute: str
+) -> dict[str, Any]:
+    numbers = [[getattr(fate[cell.block], attribute) for cell in cells[kind]] for kind in KINDS]
+    return {
+        "marker.color": [[n if math.isfinite(n) else NEVER_SCORED for n in row] for row in numbers],
+        "marker.coloraxis": "coloraxis",
+        "insidetextfont.color": None,  # plotly picks what contrasts with the cell
+    }
+
+
+def _colorbar() -> dict[str, Any]:
+    return {
+        "orientation": "h",
+        "thickness": 10,
+        "y": 0,
+        "yanchor": "top",
+        "ypad": 0,
+        "nticks": 5,
+        "outlinewidth": 0,
+        "title": {"side": "top"},
+    }

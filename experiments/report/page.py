@@ -1,0 +1,118 @@
+"""The page: views in order, with headings, captions and what to expect while they are empty."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from string import Template
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from experiments.report.block_map import block_map
+from experiments.report.data import ReportData
+from experiments.report.look import KIND_COLORS
+from experiments.report.rounds import round_details
+from experiments.report.samples import sample_grid
+from experiments.report.stage_latency import stage_latency
+from experiments.report.summary import summary
+from experiments.report.tradeoff import tradeoff
+
+_HERE = Path(__file__).parent
+
+_NO_DECISION = """<p class="empty">No decision yet. The search first trains the supernet, then
+scores it without each of its blocks; a round appears here as soon as it is decided.</p>"""
+_NO_SAMPLES = """<p class="empty">No pictures yet. They are drawn when the search has ended: the
+same prompts from the same noise, by the base UNet and by the one found.</p>"""
+
+
+def page(data: ReportData) -> str:
+    """The whole report as HTML that loads nothing from elsewhere."""
+    table = data.latency.table.metadata.name
+    colors = "".join(f"--{kind}: {color};" for kind, color in KIND_COLORS.items())
+    return _template("page.html").substitute(
+        title=escape(data.title),
+        table=escape(table),
+        style=_template("page.css").substitute(kind_colors=colors),
+        summary=summary(data),
+        sections="".join(
+            [
+                _tradeoff_section(data, table),
+                _map_section(data),
+                _stages_section(data),
+                _section("samples", "Samples", _samples(data)),
+                _section("decisions", "Decisions", _decisions(data)),
+                _commands_section(data),
+            ]
+        ),
+        plotly=get_plotlyjs(),
+        script=(_HERE / "page.js").read_text(encoding="utf-8"),
+    )
+
+
+def _tradeoff_section(data: ReportData, table: str) -> str:
+    heading = "CLIP score against latency"
+    if not data.decisions:
+        return _section("tradeoff", heading, _NO_DECISION)
+    caption = """Every architecture that was evaluated, up and to the left is better. Open marks:
+    the change of CLIP score is not distinguishable from zero. Between two rounds the weights are
+    trained, so the same blocks may score differently (dotted). r1: round 1."""
+    figure = tradeoff(data.decisions, data.target_ms, table)
+    return _section("tradeoff", heading, _figure("Scatter plot", figure, caption))
+
+
+def _map_section(data: ReportData) -> str:
+    caption = """The base UNet from noise (top left) to prediction (top right). Dashed and hollow:
+    removed; ×2: doubled; r1: changed in round 1. What a block gives is the CLIP score lost
+    without it, or gained by adding it, when it was last scored."""
+    figure = _figure("Block map", block_map(data.latency, data.decisions), caption)
+    return _section("blocks", "Block map", figure)
+
+
+def _stages_section(data: ReportData) -> str:
+    caption = """What the blocks of each stage cost, base (pale) and found; the rest is what no
+    removal saves: convolutions in and out, samplers, shortcuts. All bars together are the UNet."""
+    figure = _figure("Bar chart", stage_latency(data.latency, data.found), caption)
+    return _section("stages", "Latency by stage", figure)
+
+
+def _samples(data: ReportData) -> str:
+    return sample_grid(data.samples) if data.samples else _NO_SAMPLES
+
+
+def _decisions(data: ReportData) -> str:
+    return round_details(data.decisions) if data.decisions else _NO_DECISION
+
+
+def _commands_section(data: ReportData) -> str:
+    lines = escape("\n".join(data.commands))
+    wall_s = (data.result or {}).get("wall_s")
+    took = f"<p>The run took {_duration(wall_s)}.</p>" if wall_s is not None else ""
+    body = f'{took}<pre tabindex="0" aria-label="Commands"><code>{lines}</code></pre>'
+    return _section("repeat", "Repeat it", body)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _section(anchor: str, heading: str, body: str) -> str:
+    title = f'<h2 id="{anchor}">{escape(heading)}</h2>'
+    return f'<section aria-labelledby="{anchor}">{title}{body}</section>'
+
+
+def _figure(what: str, figure: go.Figure, caption: str) -> str:
+    # In JSON "<" may be written as an escape, and then no text in it can end the script.
+    json = figure.to_json().replace("<", "\\u003c")
+    return (
+        f"<figure><figcaption>{caption}</figcaption>"
+        f'<div class="plot" role="group" aria-label="{what}" '
+        f'style="min-height: {figure.layout.height}px">'
+        f'<script type="application/json">{json}</script></div></figure>'
+    )
+
+
+def _template(name: str) -> Template:
+    return Template((_HERE / name).read_text(encoding="utf-8"))

@@ -1,0 +1,55 @@
+"""The decisions in words: what was done in every round, and everything that was weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from experiments.report.look import KIND_LETTERS, signed, value_text
+from search.decision import Candidate, Decision
+
+_HEAD = """<thead><tr><th scope="col">action</th><th scope="col">ΔCLIP ± s.e.</th>
+<th scope="col">ΔLatency, ms</th><th scope="col">value, CLIP per ms</th>
+<th scope="col">executed</th></tr></thead>"""
+
+
+def round_details(decisions: Sequence[Decision]) -> str:
+    """A ``<details>`` for every decision, the last one open."""
+    return "".join(_details(decision, decision is decisions[-1]) for decision in decisions)
+
+
+def _details(decision: Decision, is_open: bool) -> str:
+    lines = "".join(f"<li>{escape(line)}</li>" for line in decision.explain())
+    best_first = sorted(decision.candidates, key=lambda c: c.value, reverse=decision.phase == "add")
+    rows = "".join(_row(c, c.action in decision.taken) for c in best_first)
+    label = f"Candidates of round {decision.round}, best first"
+    return (
+        f"<details{' open' if is_open else ''}><summary>{_headline(decision)}</summary>"
+        f'<ul class="explanation">{lines}</ul>'
+        f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">'
+        f"<table><caption>{label}</caption>{_HEAD}<tbody>{rows}</tbody></table></div></details>"
+    )
+
+
+def _headline(decision: Decision) -> str:
+    verb = "removed" if decision.phase == "remove" else "added"
+    return (
+        f"<b>Round {decision.round}</b> "
+        f"<span>{verb} {len(decision.taken)} of {len(decision.candidates)}</span> "
+        f"<span>{decision.latency_before_ms:.2f} → {decision.latency_after_ms:.2f} ms</span> "
+        f"<span>CLIP {decision.clip_before:.4f} → {decision.clip_after:.4f}</span>"
+    )
+
+
+def _row(candidate: Candidate, taken: bool) -> str:
+    block = candidate.action.block
+    doubt = "" if candidate.distinguishable else " <small>not distinguishable from zero</small>"
+    return (
+        f'<tr class="{"taken" if taken else "left"}">'
+        f'<th scope="row"><i class="kind {block.kind}">{KIND_LETTERS[block.kind]}</i> '
+        f"{escape(str(candidate.action)).replace('-', '−')}</th>"
+        f"<td>{signed(candidate.delta_clip, 4)} ± {candidate.standard_error:.4f}{doubt}</td>"
+        f"<td>{signed(candidate.delta_latency_ms, 2)}</td>"
+        f"<td>{value_text(candidate.value)}</td>"
+        f"<td>{'✓ yes' if taken else 'no'}</td></tr>"
+    )

@@ -1,0 +1,175 @@
+"""CLIP score against latency: every architecture that was evaluated, and the way taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from itertools import pairwise
+
+import plotly.graph_objects as go
+
+from experiments.report.look import (
+    INK,
+    KIND_COLORS,
+    KIND_NAMES,
+    KIND_SYMBOLS,
+    TARGET,
+    canvas,
+    signed,
+    value_text,
+)
+from search.decision import Candidate, Decision
+from supernet.architecture import KINDS
+
+Scored = tuple[Decision, Candidate]
+
+
+def tradeoff(decisions: Sequence[Decision], target_ms: float, table: str) -> go.Figure:
+    """Every candidate of every decision, the path through the decisions, and the target.
+
+    Args:
+        decisions: at least one, in order.
+        target_ms: latency to reach.
+        table: name of the latency table, for the axis.
+    """
+    scored = [(decision, c) for decision in decisions for c in decision.candidates]
+    figure = canvas(480)
+    for kind in KINDS:
+        figure.add_trace(_legend_entry(kind))
+        figure.add_trace(_candidates(kind, [s for s in scored if s[1].action.block.kind == kind]))
+    figure.add_trace(_rings([(d, c) for d, c in scored if c.action in d.taken]))
+    figure.add_trace(_trainings(decisions))
+    figure.add_trace(_steps(decisions))
+    figure.add_trace(_round_names(decisions))
+    figure.add_trace(_ends(decisions[0], decisions[-1]))
+    figure.add_vline(
+        x=target_ms,
+        line={"color": TARGET, "width": 2, "dash": "dash"},
+        annotation={
+            "text": f"target {target_ms:.2f} ms",
+            "yref": "paper",
+            "y": 0,
+            "yanchor": "bottom",
+        },
+    )
+    figure.update_xaxes(title=f"UNet latency (ms)<br><sup>table {escape(table)}</sup>")
+    figure.update_yaxes(title="CLIP score")
+    return figure
+
+
+def _legend_entry(kind: str) -> go.Scatter:
+    """A trace that is only there for its name, as the marks of one kind are open or filled."""
+    marker = {"color": KIND_COLORS[kind], "size": 8, "symbol": KIND_SYMBOLS[kind]}
+    return go.Scatter(name=KIND_NAMES[kind], mode="markers", x=[None], y=[None], marker=marker)
+
+
+def _candidates(kind: str, scored: Sequence[Scored]) -> go.Scatter:
+    filled = KIND_SYMBOLS[kind]
+    return go.Scatter(
+        name=f"{KIND_NAMES[kind]} candidates",
+        showlegend=False,
+        mode="markers",
+        x=[d.latency_before_ms + c.delta_latency_ms for d, c in scored],
+        y=[c.clip for _, c in scored],
+        marker={
+            "color": KIND_COLORS[kind],
+            "size": 8,
+            "line": {"width": 1.8, "color": KIND_COLORS[kind]},
+            "symbol": [filled if c.distinguishable else f"{filled}-open" for _, c in scored],
+        },
+        hovertext=[_describe(decision, candidate) for decision, candidate in scored],
+        hoverinfo="text",
+    )
+
+
+def _describe(decision: Decision, candidate: Candidate) -> str:
+    taken = "executed" if candidate.action in decision.taken else "not executed"
+    doubt = "" if candidate.distinguishable else ", not distinguishable from zero"
+    return (
+        f"<b>{candidate.action}</b><br>round {decision.round}, {taken}<br>"
+        f"ΔCLIP {signed(candidate.delta_clip, 4)} ± {candidate.standard_error:.4f}{doubt}<br>"
+        f"ΔLatency {signed(candidate.delta_latency_ms, 2)} ms<br>"
+        f"value {value_text(candidate.value)} CLIP per ms"
+    )
+
+
+def _rings(scored: Sequence[Scored]) -> go.Scatter:
+    return go.Scatter(
+        name="executed",
+        mode="markers",
+        x=[d.latency_before_ms + c.delta_latency_ms for d, c in scored],
+        y=[c.clip for _, c in scored],
+        marker={"color": INK, "size": 15, "symbol": "circle-open", "line": {"width": 1.5}},
+        hoverinfo="skip",
+    )
+
+
+def _steps(decisions: Sequence[Decision]) -> go.Scatter:
+    """From before to after each decision, with one set of weights."""
+    return go.Scatter(
+        name="decision",
+        mode="lines+markers",
+        x=[x for d in decisions for x in (d.latency_before_ms, d.latency_after_ms, None)],
+        y=[y for d in decisions for y in (d.clip_before, d.clip_after, None)],
+        line={"color": INK, "width": 2.5},
+        marker={
+            "color": INK,
+            "line": {"width": 0},
+            "size": [size for _ in decisions for size in (6, 16, 0)],
+            "symbol": [symbol for _ in decisions for symbol in ("circle", "arrow", "circle")],
+            "angleref": "previous",
+        },
+        hovertext=[text for d in decisions for text in _step_texts(d)],
+        hoverinfo="text",
+    )
+
+
+def _step_texts(decision: Decision) -> tuple[str, str, str]:
+    before = f"CLIP {decision.clip_before:.4f} at {decision.latency_before_ms:.2f} ms"
+    after = f"CLIP {decision.clip_after:.4f} at {decision.latency_after_ms:.2f} ms"
+    return (
+        f"<b>before round {decision.round}</b><br>{before}",
+        f"<b>after round {decision.round}</b>, actions: {len(decision.taken)}<br>{after}",
+        "",
+    )
+
+
+def _round_names(decisions: Sequence[Decision]) -> go.Scatter:
+    """Beside the middle of every step; steps that remove run level, steps that add are steep."""
+    return go.Scatter(
+        mode="text",
+        x=[(d.latency_before_ms + d.latency_after_ms) / 2 for d in decisions],
+        y=[(d.clip_before + d.clip_after) / 2 for d in decisions],
+        text=[f"<b>r{d.round}</b> " for d in decisions],
+        textposition=["middle left" if d.phase == "add" else "top center" for d in decisions],
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _trainings(decisions: Sequence[Decision]) -> go.Scatter:
+    """From after one decision to before the next: the same blocks, other weights."""
+    pairs = list(pairwise(decisions))
+    return go.Scatter(
+        name="training between rounds",
+        mode="lines",
+        x=[x for a, b in pairs for x in (a.latency_after_ms, b.latency_before_ms, None)],
+        y=[y for a, b in pairs for y in (a.clip_after, b.clip_before, None)],
+        line={"color": INK, "width": 2, "dash": "dot"},
+        hoverinfo="skip",
+    )
+
+
+def _ends(first: Decision, last: Decision) -> go.Scatter:
+    return go.Scatter(
+        mode="markers+text",
+        x=[first.latency_before_ms, last.latency_after_ms],
+        y=[first.clip_before, last.clip_after],
+        text=["<b>base</b>", "<b>found</b>"],
+        textposition=["top center", "top center"],
+        textfont={"size": 14},
+        marker={"color": INK, "size": 14, "symbol": ["diamond", "star"]},
+        hoverinfo="skip",
+        showlegend=False,
+        cliponaxis=False,
+    )

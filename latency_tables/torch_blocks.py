@@ -1,0 +1,123 @@
+"""The torch module and example inputs of a signature, for every profiler that runs torch.
+
+Importing this imports torch and diffusers; the rest of the package does without.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.upsampling import Upsample2D
+from torch import Tensor, nn
+
+from latency_tables.signature import BlockSignature
+
+_SEED = 0
+
+
+def build_block(
+    signature: BlockSignature, dtype: torch.dtype = torch.float32
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """The block of a signature with random weights, and inputs for it, the same at every call.
+
+    Args:
+        signature: of any kind.
+        dtype: of weights and inputs.
+
+    Returns:
+        A module in evaluation mode on the CPU, and the positional arguments to call it with.
+        Feature maps are [batch, channels, height, width], the time embedding [batch,
+        temb_channels], the context [batch, context_length, context_width], timesteps [batch].
+        The module returns a feature map or, for ``time_embedding``, [batch, temb_channels].
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        module = _module(signature).to(dtype).eval().requires_grad_(False)
+        return module, tuple(each.to(dtype) for each in _inputs(signature))
+
+
+def _module(s: BlockSignature) -> nn.Module:
+    match s.kind:
+        case "resnet":
+            return ResnetBlock2D(
+                in_channels=s.in_channels,
+                out_channels=s.out_channels,
+                temb_channels=s.temb_channels,
+                groups=s.norm_groups,
+            )
+        case "cross_attention":
+            return _CrossAttention(s)
+        case "shortcut":
+            return nn.Conv2d(s.in_channels, s.out_channels, kernel_size=1)
+        case "downsample":
+            return Downsample2D(s.in_channels, use_conv=True, out_channels=s.out_channels)
+        case "upsample":
+            return Upsample2D(s.in_channels, use_conv=True, out_channels=s.out_channels)
+        case "conv_in":
+            return nn.Conv2d(s.in_channels, s.out_channels, kernel_size=3, padding=1)
+        case "conv_out":
+            conv = nn.Conv2d(s.in_channels, s.out_channels, kernel_size=3, padding=1)
+            if s.norm_groups == 0:
+                return conv
+            return nn.Sequential(nn.GroupNorm(s.norm_groups, s.in_channels), nn.SiLU(), conv)
+        case "time_embedding":
+            return _TimeEmbedding(s)
+        case "skip_concat":
+            return _SkipConcat()
+        case _:
+            raise AssertionError(s.kind)
+
+
+def _inputs(s: BlockSignature) -> tuple[Tensor, ...]:
+    if s.kind == "time_embedding":
+        return (torch.full((s.batch,), 500.0),)
+    features = torch.randn(s.batch, s.in_channels, s.height, s.width)
+    match s.kind:
+        case "resnet":
+            return features, torch.randn(s.batch, s.temb_channels)
+        case "cross_attention":
+            return features, torch.randn(s.batch, s.context_length, s.context_width)
+        case "skip_concat":
+            skip_channels = s.out_channels - s.in_channels
+            return features, torch.randn(s.batch, skip_channels, s.height, s.width)
+        case _:
+            return (features,)
+
+
+class _CrossAttention(nn.Module):
+    def __init__(self, s: BlockSignature) -> None:
+        super().__init__()
+        self.transformer = Transformer2DModel(
+            num_attention_heads=s.heads,
+            attention_head_dim=s.in_channels // s.heads,
+            in_channels=s.in_channels,
+            num_layers=s.transformer_layers,
+            cross_attention_dim=s.context_width,
+            use_linear_projection=bool(s.linear_projection),
+            norm_num_groups=s.norm_groups,
+        )
+
+    def forward(self, features: Tensor, context: Tensor) -> Tensor:
+        output: Tensor = self.transformer(features, context, return_dict=False)[0]
+        return output
+
+
+class _TimeEmbedding(nn.Module):
+    def __init__(self, s: BlockSignature) -> None:
+        super().__init__()
+        self.sinusoids = Timesteps(s.in_channels, flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.embedding = TimestepEmbedding(s.in_channels, s.temb_channels)
+
+    def forward(self, timesteps: Tensor) -> Tensor:
+        # The sinusoids are fp32 whatever comes in; the UNet casts them to its weights' dtype too.
+        sinusoids = self.sinusoids(timesteps).to(timesteps.dtype)  # [batch, in_channels]
+        embedding: Tensor = self.embedding(sinusoids)  # [batch, temb_channels]
+        return embedding
+
+
+class _SkipConcat(nn.Module):
+    def forward(self, features: Tensor, skip: Tensor) -> Tensor:
+        return torch.cat([features, skip], dim=1)

@@ -1,0 +1,114 @@
+"""Timing: in turns, bounded in memory, statistics as documented."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from toy_table import CONCAT, RESNET
+
+from latency_tables import (
+    BlockProfiler,
+    BlockSignature,
+    Conditions,
+    LatencyRow,
+    noisy,
+    profile,
+    profiling,
+)
+
+
+class Block:
+    """A block that only notes its runs."""
+
+    def __init__(self, signature: BlockSignature, runs: list[BlockSignature]) -> None:
+        self.signature = signature
+        self.runs = runs
+
+    def __call__(self) -> None:
+        self.runs.append(self.signature)
+
+
+class ToyProfiler(BlockProfiler):
+    def __init__(self) -> None:
+        self.alive: weakref.WeakSet[Block] = weakref.WeakSet()
+        self.most_alive = 0
+        self.runs: list[BlockSignature] = []
+        self.in_session = False
+
+    def describe(self) -> Conditions:
+        raise NotImplementedError
+
+    def prepare(self, signature: BlockSignature) -> Callable[[], object]:
+        assert self.in_session
+        block = Block(signature, self.runs)
+        self.alive.add(block)
+        self.most_alive = max(self.most_alive, len(self.alive))
+        return block
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        self.in_session = True
+        yield
+        self.in_session = False
+
+
+@pytest.fixture(autouse=True)
+def _single_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run in one timing, so that runs can be counted."""
+    monkeypatch.setattr(profiling, "_SHORTEST_TIMING_S", 0)
+
+
+def test_signatures_take_turns() -> None:
+    profiler = ToyProfiler()
+    rows = profile([RESNET, CONCAT, RESNET], profiler, repetitions=2, warmup=0, rounds=3)
+    preparation = 2  # the first run, and one to find the number of runs in a timing
+    expected = [RESNET] * preparation + [CONCAT] * preparation
+    assert profiler.runs == expected + 3 * [RESNET, RESNET, CONCAT, CONCAT]
+    assert list(rows) == [RESNET, CONCAT]
+    assert all(row.repetitions == 6 for row in rows.values())
+    assert not profiler.in_session
+
+
+def test_few_blocks_are_held_at_a_time() -> None:
+    profiler = ToyProfiler()
+    signatures = [replace(RESNET, height=i) for i in range(20)]
+    rows = profile(signatures, profiler, repetitions=1, warmup=1, rounds=2)
+    assert list(rows) == signatures
+    assert profiler.most_alive <= profiling._CHUNK
+
+
+def test_progress_counts_turns() -> None:
+    seen: list[tuple[int, int]] = []
+    profile(
+        [RESNET, CONCAT],
+        ToyProfiler(),
+        rounds=2,
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_short_blocks_run_often_in_one_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiling, "_SHORTEST_TIMING_S", 1e-3)
+    profiler = ToyProfiler()
+    rows = profile([RESNET], profiler, repetitions=1, rounds=2)
+    assert len(profiler.runs) > 1000
+    assert 0 < rows[RESNET].median_ms < 0.1  # of one run, not of one timing
+
+
+def test_median_and_interquartile_range() -> None:
+    assert profiling._row([5.0, 1.0, 3.0, 2.0, 4.0]) == LatencyRow(3.0, 2.0, 5)
+
+
+def test_one_timing_has_no_spread() -> None:
+    with pytest.raises(ValueError, match=r"repetitions \* rounds must be 2 or more"):
+        profile([RESNET], ToyProfiler(), repetitions=1, rounds=1)
+
+
+def test_noisy_is_a_spread_above_15_percent_of_the_median() -> None:
+    assert not noisy(LatencyRow(10.0, 1.5, 30))
+    assert noisy(LatencyRow(10.0, 1.6, 30))
