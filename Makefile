@@ -1,16 +1,26 @@
 # make demo   set up .venv and run the embedded search (runs/demo/report.html)
+#             make demo SCRATCH=1 trains all its models from nothing first (hours)
 # make test   set up .venv and run every check; also: lint, test-slow, clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+MODELS := runs/models
+
+ifdef SCRATCH
+demo_needs := $(MODELS)/supernet.safetensors
+demo_options := \
+  --set model.pipeline=$(MODELS)/pipeline \
+  --set model.supernet=$(MODELS)/supernet.safetensors \
+  --set evaluation.clip.name=local-dir:$(MODELS)/judge
+endif
 
 .PHONY: demo test lint test-slow clean
 .NOTPARALLEL:
 
-demo: $(VENV)/.installed
-	$(BIN)/evounet search experiments/presets/demo.toml --run runs/demo --overwrite
+demo: $(VENV)/.installed $(demo_needs)
+	$(BIN)/evounet search experiments/presets/demo.toml --run runs/demo --overwrite $(demo_options)
 
 test: lint
 	$(BIN)/pytest
@@ -23,6 +33,10 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+$(MODELS)/supernet.safetensors: | $(VENV)/.installed
+	$(BIN)/evounet train base --out $(MODELS)
+	$(BIN)/evounet train supernet --pipeline $(MODELS)/pipeline --out $@
 
 # The stamps: an installation is repeated only when its description changed.
 $(VENV)/.installed: setup.cfg constraints.txt | $(VENV)/.created

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,6 +21,10 @@ else:
     import tomli as tomllib
 
 PRESETS = Path(__file__).parent / "presets"
+_MAX_SEED = 2**32 - 1  # leaves room for what is derived from it below torch's 64 bits
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class ExperimentError(ValueError):
@@ -28,7 +32,8 @@ class ExperimentError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # TOML knows no None, so a field may be None only by default: then leaving it out means it.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelSection(_Section):
@@ -41,7 +46,7 @@ class ModelSection(_Section):
     """
 
     pipeline: str = "shapes"
-    supernet: str | None = "shapes"
+    supernet: str | None = None
 
 
 class LatencySection(_Section):
@@ -60,7 +65,10 @@ class LatencySection(_Section):
     @model_validator(mode="after")
     def _one_target(self) -> LatencySection:
         if (self.target_ms is None) == (self.target_ratio is None):
-            raise ValueError("give either target_ms or target_ratio")
+            raise ValueError(
+                "give one of target_ms and target_ratio, and only one "
+                "('--set latency.target_ratio=' takes one away)"
+            )
         return self
 
     def target(self, base_ms: float) -> float:
@@ -73,19 +81,28 @@ class PromptsSection(_Section):
 
     Attributes:
         source: ``shapes`` (held-out captions of the world) or a text file, one prompt a line.
-        count: how many of them; the first ones of a file.
+        skip: how many prompts of a file to pass over first.
+        count: how many of them.
         seed: of their starting noise (and of the choice, in the shapes world).
     """
 
     source: str = "shapes"
-    count: int = Field(64, ge=2)
-    seed: int = 0
+    skip: int = Field(0, ge=0)
+    count: int = Field(32, ge=2)
+    seed: int = Field(0, ge=0, le=_MAX_SEED)
+
+
+class ComparisonPromptsSection(PromptsSection):
+    """The same with more of them, and other noise."""
+
+    count: int = Field(128, ge=2)
+    seed: int = Field(1, ge=0, le=_MAX_SEED)
 
 
 class EvaluationSection(_Section):
     """How architectures are judged: on validation prompts while searching."""
 
-    prompts: PromptsSection = PromptsSection(count=32)
+    prompts: PromptsSection = PromptsSection()
     sampling: SamplingSettings = SamplingSettings()
     clip: ClipModel = ClipModel(name="shapes")
 
@@ -131,7 +148,7 @@ class WorkersSection(_Section):
 class ComparisonSection(_Section):
     """The last comparison of base and found UNet, on prompts that the search never used."""
 
-    prompts: PromptsSection = PromptsSection(count=128, seed=1)
+    prompts: ComparisonPromptsSection = ComparisonPromptsSection()
     sampling: SamplingSettings = SamplingSettings()
     repetitions: int = Field(30, ge=3)
 
@@ -145,7 +162,7 @@ class Experiment(_Section):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=_MAX_SEED)
     model: ModelSection = ModelSection()
     latency: LatencySection
     evaluation: EvaluationSection = EvaluationSection()
@@ -163,30 +180,43 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 
     Args:
         path: a TOML file, or the name of a file in ``experiments/presets`` without ``.toml``.
-        overrides: like ``search.rounds=2``; the value is TOML, or else taken as a string.
+        overrides: like ``search.rounds=2``; the value is TOML, or else taken as a string. An
+            empty value takes the key away, so that its default holds.
 
     Raises:
         ExperimentError: naming the file, the field and the fix.
     """
-    if not path.exists() and (preset := PRESETS / f"{path.name}.toml").exists():
+    preset = PRESETS / f"{path}.toml"
+    if not path.is_file() and path.name == str(path) and preset.is_file():
         path = preset
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
         raise ExperimentError(f"{path}: no such file; presets are: {known}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ExperimentError(f"{path}: not readable as TOML: {error}") from error
+    return resolve(Experiment, values, overrides, str(path))
+
+
+def resolve(
+    model: type[_Model], values: dict[str, Any], overrides: Sequence[str], where: str
+) -> _Model:
+    """Settings from the values of a file and ``key=value`` overrides.
+
+    Raises:
+        ExperimentError: naming ``where``, the field and the fix.
+    """
     for override in overrides:
         _override(values, override)
     try:
-        return Experiment.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        raise ExperimentError(f"{path}: {_first_problem(error)}") from error
+        raise ExperimentError(f"{where}: {_first_problem(model, error)}") from error
 
 
 def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
+    key, equals, text = (part.strip() for part in override.partition("="))
     if not equals or not key:
         raise ExperimentError(f"--set {override}: write it as key=value, like search.rounds=2")
     try:
@@ -198,15 +228,30 @@ def _override(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise ExperimentError(f"--set {override}: '{parent}' is a value, not a section")
-    values[last] = value
+    if text:
+        values[last] = value
+    elif last in values:
+        del values[last]
+    else:
+        raise ExperimentError(f"--set {override}: there is no '{key}' to take away; name a value")
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"]) or "experiment"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        return f"unknown key '{field}'; remove it or see its section in the documentation"
+        return f"unknown key '{field}'; there are: {_keys(model, problem['loc'][:-1])}"
     if problem["type"] == "missing":
         return f"'{field}' is missing; add it"
+    if isinstance(problem["input"], dict):  # a section whose fields do not go together
+        return f"'{field}': {message}"
     return f"'{field}' is {json.dumps(problem['input'], default=str)}: {message}"
+
+
+def _keys(model: type[BaseModel], section: Sequence[int | str]) -> str:
+    for name in section:
+        annotation = model.model_fields[str(name)].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    return ", ".join(model.model_fields)

@@ -39,9 +39,14 @@ class RunFolder:
 
         Raises:
             RunFolderError: if the folder has content and is not to be overwritten, or is to be
-                overwritten but does not look like a run.
+                overwritten but does not look like a run or is in use.
         """
-        if not self.path.exists() or not any(self.path.iterdir()):
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise RunFolderError(f"{self.path}: is a file; give another --run")
+        # Hidden files alone are what is left of a run that was killed while it began.
+        if all(entry.name.startswith(".") for entry in self.path.iterdir()):
             return
         if not overwrite:
             raise RunFolderError(
@@ -50,12 +55,42 @@ class RunFolder:
             )
         if not self.experiment.exists():
             raise RunFolderError(f"{self.path}: is no run folder, so it is not overwritten")
+        with self.locked():
+            pass
 
     def create(self, experiment: Experiment) -> None:
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.checkpoints.mkdir(parents=True)
-        write_atomically(self.experiment, experiment.to_toml())
+        """Begin a run: ``experiment.toml``, and nothing that an earlier run has made.
+
+        The earlier run's state goes first and its experiment last, so that killed at any moment
+        this leaves a folder that can be overwritten, or resumed from its beginning. Files that are
+        no run's stay.
+
+        Raises:
+            RunFolderError: if another process works in the folder.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self.locked():
+            for made in self._made():
+                if made.is_dir():
+                    shutil.rmtree(made)
+                else:
+                    made.unlink(missing_ok=True)
+            write_atomically(self.experiment, experiment.to_toml())
+
+    def _made(self) -> tuple[Path, ...]:
+        """What a run leaves in its folder besides ``experiment.toml``; the state first."""
+        return (
+            self.state,
+            self.decisions,
+            self.evaluations,
+            self.checkpoints,
+            self.samples,
+            self.unet,
+            self.spec,
+            self.result,
+            self.report,
+            self.log,
+        )
 
     def load_experiment(self) -> Experiment:
         """The resolved experiment of an existing run.

@@ -47,11 +47,24 @@ class BaseTraining(BaseModel):
     vae_steps: int = Field(1400, ge=1)
     decoder_steps: int = Field(3000, ge=1)
     vae_batch_size: int = Field(16, ge=1)
-    judge_steps: int = Field(2500, ge=1)
+    judge_steps: int = Field(1200, ge=1)
     judge_batch_size: int = Field(96, ge=1)
     unet: TrainingSettings = TrainingSettings(
         steps=3600, learning_rate=1.2e-3, warmup_steps=100, ema_decay=0.998, keep_prob=(1.0, 1.0)
     )
+
+
+def parse_stages(text: str) -> tuple[str, ...]:
+    """``"autoencoder,unet"`` as stages.
+
+    Raises:
+        ValueError: naming a stage that does not exist.
+    """
+    stages = tuple(text.split(","))
+    for stage in stages:
+        if stage not in STAGES:
+            raise ValueError(f"--stages: unknown stage {stage!r}; use {', '.join(STAGES)}")
+    return stages
 
 
 class BaseModels:

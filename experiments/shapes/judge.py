@@ -91,13 +91,14 @@ def train_judge(
 
 
 def _negatives(scene: Scene, rng: random.Random) -> list[str]:
-    """Some distractors of a scene, none of them held out.
+    """Captions with one attribute changed, every attribute alike, none of them held out.
 
     A caption that training only ever calls wrong would be judged wrong on sight, also where it
     is right.
     """
-    seen = [other.caption for other in scene.neighbors() if not other.held_out]
-    return rng.choices(seen, k=_DISTRACTORS_PER_PICTURE)
+    groups = [[other for other in group if not other.held_out] for group in scene.variations()]
+    groups = [group for group in groups if group]
+    return [rng.choice(rng.choice(groups)).caption for _ in range(_DISTRACTORS_PER_PICTURE)]
 
 
 def _contrastive_loss(images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:

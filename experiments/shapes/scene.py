@@ -19,6 +19,7 @@ COLORS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple")
 SIZES = ("small", "large")
 BACKGROUNDS = ("white", "gray", "black", "brown")
 RELATIONS = ("left of", "right of", "above", "below")
+_OPPOSITE = {"right of": "left of", "below": "above"}
 
 Split = Literal["train", "validation", "test"]
 
@@ -84,37 +85,53 @@ class Scene:
         digest = hashlib.sha256(self.caption.encode()).digest()
         return "validation" if digest[0] % 2 == 0 else "test"
 
-    def neighbors(self) -> list[Scene]:
-        """Scenes that differ from this one in exactly one attribute, one per attribute.
+    @property
+    def meaning(self) -> Scene:
+        """The one of both ways to say it ("a left of b" is "b right of a") that stands for both."""
+        if self.relation not in _OPPOSITE:
+            return self
+        return replace(self, objects=self.objects[::-1], relation=_OPPOSITE[self.relation])
 
-        Four for a single object (shape, colour, size, background), up to eight for two. The
-        replacement is the next value in the attribute's list, so the answer needs no random
-        state; one that would make both objects equal is left out.
+    def variations(self) -> list[list[Scene]]:
+        """Scenes that differ from this one in exactly one attribute, grouped by the attribute.
+
+        Within a group the values follow in the order of the attribute's list, beginning after
+        this scene's own. A scene whose two objects would be equal is left out.
         """
-        changed = [
-            replace(self, objects=(*self.objects[:i], other, *self.objects[i + 1 :]))
+        objects = [
+            [
+                replace(self, objects=(*self.objects[:i], other, *self.objects[i + 1 :]))
+                for other in others
+                if other not in self.objects
+            ]
             for i, item in enumerate(self.objects)
-            for other in _one_attribute_off(item)
-            if other not in self.objects
+            for others in _one_attribute_off(item)
         ]
-        if self.relation is not None:
-            changed.append(replace(self, relation=_next(RELATIONS, self.relation)))
-        changed.append(replace(self, background=_next(BACKGROUNDS, self.background)))
-        return changed
+        relations = [replace(self, relation=r) for r in _others(RELATIONS, self.relation)]
+        backgrounds = [replace(self, background=b) for b in _others(BACKGROUNDS, self.background)]
+        return [group for group in (*objects, relations, backgrounds) if group]
 
     def distractors(self) -> list[str]:
-        """Captions of the neighbours: near misses that a picture of this scene must not fit."""
-        return [scene.caption for scene in self.neighbors()]
+        """Near misses that a picture of this scene must not fit: one caption per attribute.
+
+        Four for a single object (shape, colour, size, background), up to eight for two. Each is
+        the first of its group of :meth:`variations`, so the answer needs no random state.
+        """
+        return [group[0].caption for group in self.variations()]
 
 
-def _next(values: tuple[str, ...], value: str) -> str:
-    return values[(values.index(value) + 1) % len(values)]
+def _others(values: tuple[str, ...], value: str | None) -> tuple[str, ...]:
+    """All other values, beginning with the next; none for None."""
+    if value is None:
+        return ()
+    place = values.index(value)
+    return values[place + 1 :] + values[:place]
 
 
-def _one_attribute_off(item: Object) -> Iterator[Object]:
-    yield replace(item, shape=_next(SHAPES, item.shape))
-    yield replace(item, color=_next(COLORS, item.color))
-    yield replace(item, size=_next(SIZES, item.size))
+def _one_attribute_off(item: Object) -> Iterator[list[Object]]:
+    yield [replace(item, shape=shape) for shape in _others(SHAPES, item.shape)]
+    yield [replace(item, color=color) for color in _others(COLORS, item.color)]
+    yield [replace(item, size=size) for size in _others(SIZES, item.size)]
 
 
 def _random_object(rng: random.Random) -> Object:
@@ -135,15 +152,15 @@ def random_scene(rng: random.Random) -> Scene:
 def sample_scenes(split: Split, count: int, seed: int, *, unique: bool = False) -> list[Scene]:
     """``count`` scenes of one split, the same ones for the same seed.
 
-    ``unique`` leaves out scenes whose caption came before (prompt sets want that).
+    ``unique`` leaves out scenes that came before, also in other words (prompt sets want that).
     """
     rng = random.Random(f"{split}-{seed}")
     scenes: list[Scene] = []
-    seen: set[str] = set()
+    seen: set[Scene] = set()
     while len(scenes) < count:
         scene = random_scene(rng)
-        if scene.split != split or (unique and scene.caption in seen):
+        if scene.split != split or (unique and scene.meaning in seen):
             continue
-        seen.add(scene.caption)
+        seen.add(scene.meaning)
         scenes.append(scene)
     return scenes

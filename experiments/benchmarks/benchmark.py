@@ -1,0 +1,146 @@
+"""What every benchmark gives: figures with their goals, for people and for programs.
+
+A benchmark is a module of this package with one function ``run(quick, console) -> list[Figure]``.
+It never asserts and never reads a stored result of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+BENCHMARKS = ("supernet", "world")
+_PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "ray")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a figure should be: ``Goal(">=", 28)``."""
+
+    relation: Literal[">=", "<="]
+    bound: float
+
+    def met(self, value: float) -> bool:
+        return value >= self.bound if self.relation == ">=" else value <= self.bound
+
+    def __str__(self) -> str:
+        return f"{self.relation} {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a benchmark.
+
+    Attributes:
+        name: flat and lasting, with its unit: ``vae_psnr_db``.
+        value: the number itself.
+        what: what was compared, on what.
+        spread: lower and upper quartile, where the number is a median.
+        goal: what it should be, if anything was promised.
+    """
+
+    name: str
+    value: float
+    what: str
+    spread: tuple[float, float] | None = None
+    goal: Goal | None = None
+
+
+def run_benchmark(name: str, quick: bool, console: Console) -> list[Figure]:
+    """Run one of :data:`BENCHMARKS`.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if name not in BENCHMARKS:
+        raise ValueError(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}")
+    figures: list[Figure] = import_module(f"experiments.benchmarks.{name}").run(quick, console)
+    return figures
+
+
+def figures_table(name: str, figures: Sequence[Figure]) -> Table:
+    table = Table("figure", "value", "quartiles", "goal", "", "what", title=f"bench {name}")
+    for figure in figures:
+        low_high = " to ".join(f"{bound:.4g}" for bound in figure.spread or ())
+        goal, verdict = str(figure.goal or ""), ""
+        if figure.goal is not None:
+            verdict = "met" if figure.goal.met(figure.value) else "NOT MET"
+        table.add_row(figure.name, f"{figure.value:.5g}", low_high, goal, verdict, figure.what)
+    return table
+
+
+def figures_json(name: str, figures: Sequence[Figure]) -> str:
+    """One object: ``name``, ``environment``, ``figures`` and ``goals``."""
+    value = {
+        "name": name,
+        "environment": environment(),
+        "figures": {figure.name: figure.value for figure in figures},
+        "goals": {
+            figure.name: {"goal": str(figure.goal), "met": figure.goal.met(figure.value)}
+            for figure in figures
+            if figure.goal is not None
+        },
+    }
+    return json.dumps(value, indent=2) + "\n"
+
+
+def markdown_page(results: Mapping[str, Sequence[Figure]]) -> str:
+    """Results with the machine, the day and the commit that they were taken on."""
+    where = environment()
+    versions = ", ".join(f"{package} {version}" for package, version in where["versions"].items())
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Written by `evounet bench --all --write docs/benchmarks.md` on {date.today()}, commit "
+        f"{where['commit']}: {where['chip']}, {where['cores']} cores, {where['threads']} threads, "
+        f"Python {where['python']}, {versions}.",
+    ]
+    for name, figures in results.items():
+        lines += ["", f"## {name}", "", "| figure | value | goal | met | what |"]
+        lines.append("|---|---|---|---|---|")
+        lines += [_markdown_row(figure) for figure in figures]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_row(figure: Figure) -> str:
+    goal, met = str(figure.goal or ""), ""
+    if figure.goal is not None:
+        met = "yes" if figure.goal.met(figure.value) else "**no**"
+    return f"| `{figure.name}` | {figure.value:.5g} | {goal} | {met} | {figure.what} |"
+
+
+def environment() -> dict[str, Any]:
+    """Processor, versions, threads and commit: what the figures were taken on."""
+    import torch
+
+    from latency_tables.torch_cpu import TorchCpuProfiler
+
+    return {
+        "chip": TorchCpuProfiler().describe()["chip"],
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {package: metadata.version(package) for package in _PACKAGES},
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit this was run from; None where it is not a checkout."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        answer = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return answer.stdout.strip() or None

@@ -1,0 +1,62 @@
+"""The command ``evounet``: its commands, and how a fault is told to people.
+
+Only light modules are imported here, so that ``evounet --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import TracebackType
+
+import typer
+
+from experiments.commands import analyze, bench, export, profile, report, search, tables, train
+
+_ROOMS = ("latency_tables", "supernet", "evaluators", "search", "experiments")
+
+app = typer.Typer(
+    name="evounet",
+    help="Hardware-aware neural architecture search for text-to-image diffusion UNets.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(analyze.analyze)
+app.command()(profile.profile)
+app.add_typer(tables.app, name="tables")
+app.add_typer(train.app, name="train")
+app.command()(search.search)
+app.command()(search.resume)
+app.command()(export.export)
+app.command()(report.report)
+app.command()(bench.bench)
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one clear line and exit code 2."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        app()
+    except (ValueError, ConnectionError) as error:
+        if not _meant_for_people(error.__traceback__):
+            raise
+        print(f"evounet: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("evounet: interrupted; 'evounet resume RUN' continues a search", file=sys.stderr)
+        sys.exit(130)
+
+
+def _meant_for_people(trace: TracebackType | None) -> bool:
+    """Whether an error was raised by evounet itself; any other one is a bug and shows its trace."""
+    module = ""
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        trace = trace.tb_next
+    return module.partition(".")[0] in _ROOMS
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""``evounet analyze``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.commands.unet_options import Batch, ContextLength, UNet
+
+
+def analyze(
+    unet: UNet,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="latency table, by name or path; repeat for several"),
+    ] = None,
+    batch: Batch = 2,
+    context_length: ContextLength = None,
+    json_: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", dir_okay=False, help="also write the analysis here"),
+    ] = None,
+) -> None:
+    """Show what a UNet consists of, stage by stage: blocks, parameters, MACs, table latency.
+
+    No weights are needed. Without --table, every known table that covers the UNet is used.
+
+    Example: evounet analyze sd15 --json sd15.json
+    """
+    import json
+
+    from rich.console import Console
+
+    from experiments.analysis import analyse, analysis_table
+    from experiments.table_views import show
+    from experiments.unets import choose_unet
+    from latency_tables import LatencyTable, TableError, known_tables, load_table
+    from search.state import write_atomically
+
+    chosen = choose_unet(unet, batch=batch, context_length=context_length)
+    arguments = chosen.arguments
+    if table:
+        tables = {name: load_table(name, unet=arguments) for name in table}
+    else:
+        tables = known_tables(unet=arguments)
+    usable = [each for each in tables.values() if isinstance(each, LatencyTable)]
+    analysis = analyse(chosen, usable)
+    show(Console(), analysis_table(analysis))
+    for each in tables.values():
+        if isinstance(each, TableError):
+            typer.echo(f"left out: {each}")
+    for coverage in analysis.uncovered:
+        typer.echo(coverage.summary)
+    if not analysis.tables:
+        typer.echo(
+            "no latency table covers this UNet; measure a new one on this machine with: "
+            f"evounet profile {arguments} --table my-cpu-fp32"
+        )
+    if json_ is not None:
+        write_atomically(json_, json.dumps(analysis.to_json(), indent=2) + "\n")

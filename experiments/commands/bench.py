@@ -1,0 +1,50 @@
+"""``evounet bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def bench(
+    name: Annotated[str | None, typer.Argument(help="supernet or world")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="every benchmark")] = False,
+    quick: Annotated[bool, typer.Option(help="the same on less, within a minute")] = False,
+    json_: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="also write the figures here")
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="also write a Markdown page here")
+    ] = None,
+) -> None:
+    """Run benchmarks: tables of figures with their goals.
+
+    Example: evounet bench supernet --quick --json supernet.json
+    """
+    from rich.console import Console
+
+    from experiments.benchmarks.benchmark import (
+        BENCHMARKS,
+        figures_json,
+        figures_table,
+        markdown_page,
+        run_benchmark,
+    )
+    from search.state import write_atomically
+
+    if (name is None) != all_:
+        raise ValueError("bench: name one benchmark or give --all")
+    if all_ and json_ is not None:
+        raise ValueError("bench: --json takes one benchmark; name it instead of --all")
+    console = Console()
+    results = {
+        each: run_benchmark(each, quick, console) for each in (BENCHMARKS if all_ else [str(name)])
+    }
+    for each, figures in results.items():
+        console.print(figures_table(each, figures))
+        if json_ is not None:
+            write_atomically(json_, figures_json(each, figures))
+    if write is not None:
+        write_atomically(write, markdown_page(results))

@@ -1,0 +1,85 @@
+"""``evounet search`` and ``evounet resume``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from experiments.commands.options import Overrides
+
+if TYPE_CHECKING:
+    from experiments.run_folder import RunFolder
+    from experiments.run_log import RunLog
+    from experiments.search_run import Parts
+
+
+def search(
+    experiment: Annotated[Path, typer.Argument(help="experiment file, or name of a preset")],
+    run: Annotated[
+        Path | None, typer.Option(help="run folder; runs/NAME of the experiment by default")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="replace a run that is there already")] = False,
+    workers: Annotated[int | None, typer.Option(help="number of Ray evaluators")] = None,
+    address: Annotated[str | None, typer.Option(help="of a Ray cluster; local by default")] = None,
+    set_: Overrides = None,
+) -> None:
+    """Search an efficient UNet: evaluate all actions, execute the best, until the target is met.
+
+    Example: evounet search demo --run runs/mine --set latency.target_ratio=0.4
+    """
+    from rich.console import Console
+
+    from experiments.experiment import load_experiment
+    from experiments.run_folder import RunFolder
+    from experiments.run_log import RunLog
+    from experiments.search_run import prepare
+
+    overrides = list(set_ or [])
+    if workers is not None:
+        overrides.append(f"workers.count={workers}")
+    if address is not None:
+        overrides.append(f"workers.address={address!r}")
+    resolved = load_experiment(experiment, overrides)
+    folder = RunFolder(run or Path("runs") / resolved.name)
+    folder.check_free(overwrite)
+    log = RunLog(Console(), folder.log)
+    log.console.print("loading models and tables ...")
+    parts = prepare(resolved)
+    folder.create(resolved)
+    _run(parts, folder, log)
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="run folder")],
+    workers: Annotated[int | None, typer.Option(help="number of Ray evaluators")] = None,
+    address: Annotated[str | None, typer.Option(help="of a Ray cluster; local by default")] = None,
+) -> None:
+    """Continue an interrupted search; it ends as it would have without the interruption.
+
+    Example: evounet resume runs/demo
+    """
+    from rich.console import Console
+
+    from experiments.run_folder import RunFolder
+    from experiments.run_log import RunLog
+    from experiments.search_run import prepare
+
+    folder = RunFolder(run)
+    resolved = folder.load_experiment()
+    changed = {"count": workers, "address": address}
+    given = {name: value for name, value in changed.items() if value is not None}
+    resolved = resolved.model_copy(update={"workers": resolved.workers.model_copy(update=given)})
+    log = RunLog(Console(), folder.log)
+    log.console.print("loading models and tables ...")
+    _run(prepare(resolved), folder, log)
+
+
+def _run(parts: Parts, folder: RunFolder, log: RunLog) -> None:
+    from experiments.search_run import search as run_search
+
+    with folder.locked():
+        comparison = run_search(parts, folder, log)
+    log.console.print(comparison.table())
+    log.say(f"report: {folder.report}")

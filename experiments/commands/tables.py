@@ -1,0 +1,141 @@
+"""``evounet tables``: what latency tables there are, what is in them, and adding one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.commands.unet_options import Batch, ContextLength, UNet
+
+app = typer.Typer(no_args_is_help=True, help="List, show, check, add and compare latency tables.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="of a latency table, or its path")]
+TablePath = Annotated[
+    Path, typer.Argument(metavar="PATH", help="the .toml or .csv file of a table, or both's name")
+]
+
+
+@app.command("list")
+def list_() -> None:
+    """List every known table: the user's own, those of plug-ins, the shipped ones.
+
+    Example: evounet tables list
+    """
+    from rich.console import Console
+
+    from experiments.table_views import show, table_list
+    from latency_tables import LatencyTable, available_tables, known_tables, user_folders
+
+    tables = known_tables()
+    if tables:
+        show(Console(), table_list(tables, available_tables()))
+    for table in tables.values():
+        if not isinstance(table, LatencyTable):
+            typer.echo(f"{table}")
+    typer.echo(f"your own tables are in: {', '.join(str(folder) for folder in user_folders())}")
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Show a table: on what, how and when it was measured, and every row.
+
+    Example: evounet tables show my-laptop-bf16
+    """
+    from rich.console import Console
+
+    from experiments.table_views import metadata_view, rows_view, show
+    from latency_tables import load_table
+
+    table = load_table(name)
+    console = Console()
+    show(console, metadata_view(table))
+    show(console, rows_view(table.rows))
+
+
+@app.command()
+def validate(path: TablePath) -> None:
+    """Check both files of a table; a fault is told with its file, line, column and fix.
+
+    Example: evounet tables validate my-tables/my-phone-fp16.toml
+    """
+    from latency_tables import noisy, read_table
+
+    table = read_table(path)
+    shaky = sum(noisy(row) for row in table.rows.values())
+    typer.echo(f"{path}: valid, {len(table.rows)} rows, {shaky} of them noisy")
+
+
+@app.command()
+def add(
+    path: TablePath,
+    overwrite: Annotated[bool, typer.Option(help="replace a table of that name")] = False,
+) -> None:
+    """Check a table and copy it to your own, so that its name is known everywhere.
+
+    They are in the first folder of EVOUNET_TABLES, or else in ~/.evounet/tables.
+
+    Example: evounet tables add downloads/my-phone-fp16.toml
+    """
+    from latency_tables import add_table, available_tables, user_folders
+
+    before = available_tables()
+    added = add_table(path, user_folders()[0], overwrite=overwrite)
+    hidden = before.get(added.stem, str(added))
+    place = "" if hidden == str(added) else f", in the place of the one from {hidden}"
+    typer.echo(f"added: {added}{place}")
+
+
+@app.command()
+def diff(first: Name, second: Name) -> None:
+    """Compare two tables row by row; ratios above 1 mean that the second one is slower.
+
+    Example: evounet tables diff my-laptop-fp32 my-laptop-bf16
+    """
+    from rich.console import Console
+
+    from experiments.table_views import diff_view, show
+    from latency_tables import TableDiff, load_table
+
+    difference = TableDiff.of(load_table(first), load_table(second))
+    for condition in difference.conditions:
+        typer.echo(f"they differ in {condition}")
+    if difference.common:
+        show(Console(), diff_view(difference, first, second))
+        typer.echo(
+            f"{len(difference.common)} common rows, median ratio {difference.median_ratio:.3f}; "
+            "ratios in brackets are within the spread of the timings"
+        )
+    for name, signatures in ((first, difference.only_first), (second, difference.only_second)):
+        for signature in signatures:
+            typer.echo(f"only in {name}: {signature} ({signature.details})")
+
+
+@app.command()
+def coverage(
+    unet: UNet,
+    table: Annotated[str, typer.Option(metavar="NAME", help="latency table, by name or path")],
+    batch: Batch = 2,
+    context_length: ContextLength = None,
+) -> None:
+    """Tell which parts of a UNet lack a row in a table, and the command that measures them.
+
+    The exit code is 1 if there are any.
+
+    Example: evounet tables coverage sd15 --table my-laptop-bf16
+    """
+    from rich.console import Console
+
+    from experiments.analysis import Coverage
+    from experiments.table_views import coverage_view, show
+    from experiments.unets import choose_unet
+    from latency_tables import load_table
+
+    chosen = choose_unet(unet, batch=batch, context_length=context_length)
+    covered = Coverage.of(chosen.inventory, load_table(table, unet=chosen.arguments))
+    if covered.missing:
+        show(Console(), coverage_view(covered))
+    typer.echo(covered.summary)
+    if covered.missing:
+        raise typer.Exit(1)

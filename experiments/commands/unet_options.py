@@ -1,0 +1,21 @@
+"""How a UNet is named and run: the argument and options of every command about one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+UNet = Annotated[
+    str,
+    typer.Argument(
+        metavar="UNET",
+        help="shapes, sd15, sd21, a config.json or spec.json, the folder of a UNet, pipeline or "
+        "run, or a Hugging Face id",
+    ),
+]
+Batch = Annotated[int, typer.Option(min=1, help="pictures per pass; 2 is one under guidance")]
+ContextLength = Annotated[
+    int | None,
+    typer.Option(min=1, help="tokens of a prompt; by default what the UNet's tokenizer takes"),
+]

@@ -1,0 +1,83 @@
+"""What leaves evounet: a diffusers pipeline with the found UNet, or the spec alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from evaluators.evaluator import load_pipeline
+from experiments.models import pipeline_source
+from experiments.run_folder import RunFolder, RunFolderError
+from supernet.spec import read_spec
+from supernet.standalone_unet import StandaloneUNet
+
+
+class ExportError(ValueError):
+    """A place that an export cannot be written to."""
+
+
+def export_pipeline(run: RunFolder, out: Path, overwrite: bool) -> None:
+    """Write a pipeline folder that ``StableDiffusionPipeline.from_pretrained`` draws with.
+
+    All parts but the UNet are the base pipeline's; the UNet's class is importable where evounet
+    is installed.
+
+    Raises:
+        RunFolderError: if the run has not ended yet.
+        ExportError: if ``out`` is there already.
+    """
+    check_finished(run)
+    experiment = run.load_experiment()
+    pipeline = load_pipeline(pipeline_source(experiment.model.pipeline))
+    pipeline.unet = StandaloneUNet.from_pretrained(run.unet)
+    pipeline.register_modules(unet=pipeline.unet)
+
+    def write(draft: Path) -> None:
+        pipeline.save_pretrained(draft)
+        shutil.copy(run.spec, draft / "spec.json")
+
+    _replace(out, overwrite, write)
+
+
+def export_spec(run: RunFolder, out: Path, overwrite: bool) -> None:
+    """Copy the run's spec.
+
+    Raises:
+        RunFolderError: if the run has not ended yet.
+        ExportError: if ``out`` is there already.
+        ArchitectureError: if the spec is damaged.
+    """
+    check_finished(run)
+    read_spec(run.spec)
+    _replace(out, overwrite, lambda draft: shutil.copy(run.spec, draft))
+
+
+def check_finished(run: RunFolder) -> None:
+    run.load_experiment()
+    if not run.result.exists():
+        raise RunFolderError(
+            f"{run.path}: this search has not ended; continue it with 'evounet resume {run.path}'"
+        )
+
+
+def _replace(out: Path, overwrite: bool, write: Callable[[Path], object]) -> None:
+    """Write beside ``out`` and rename, so that half an export never bears the name."""
+    if out.exists() and not overwrite:
+        raise ExportError(f"{out}: already there; give another --out or --overwrite")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f".{out.name}.draft")
+    _remove(draft)
+    try:
+        write(draft)
+        _remove(out)
+        draft.rename(out)
+    finally:
+        _remove(draft)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,215 @@
+"""Measuring the rows that a latency table lacks for a UNet, on this machine."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.progress import track
+from experiments.unets import ChosenUNet
+from latency_tables import (
+    BlockProfiler,
+    BlockSignature,
+    LatencyRow,
+    LatencyTable,
+    TableError,
+    TableMetadata,
+    TorchCpuProfiler,
+    available_tables,
+    load_table,
+    profile,
+    read_table,
+    user_folders,
+    write_table,
+)
+from latency_tables.registry import is_path
+from latency_tables.table import NAME_PATTERN
+from latency_tables.table_files import table_paths
+
+_WARMUP = 1
+
+
+@dataclass(frozen=True)
+class TableTarget:
+    """The table that a measurement goes into.
+
+    Attributes:
+        name: of the table.
+        folder: of its files.
+        existing: its rows so far; None where it is new.
+    """
+
+    name: str
+    folder: Path
+    existing: LatencyTable | None
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.name}.toml"
+
+
+def find_target(table: str, out: Path | None = None) -> TableTarget:
+    """Where measured rows belong.
+
+    A path is taken as it is. A name is looked for in ``out`` alone, if given; otherwise the
+    user's table of that name is extended where it lies. A shipped table, or one of a plug-in, is
+    extended by a copy in the first of the user's folders, and there a new one begins.
+
+    Args:
+        table: name or path.
+        out: folder.
+
+    Raises:
+        TableError: if the name is none for a table, or the table is damaged.
+    """
+    by_name = out is None and not is_path(table)
+    toml, _ = table_paths(_own_place(table) if by_name else (out or Path()) / table)
+    if not re.fullmatch(NAME_PATTERN, toml.stem):
+        raise TableError(
+            f"'{toml.stem}' is no name for a latency table; use letters, digits, '.', '_' and '-'"
+        )
+    existing = None
+    if any(path.exists() for path in table_paths(toml)):
+        existing = read_table(toml)
+    elif by_name and table in available_tables():
+        existing = load_table(table)
+    return TableTarget(toml.stem, toml.parent, existing)
+
+
+def _own_place(name: str) -> Path:
+    """The user's own table of a name, or where it would be."""
+    places = [folder / name for folder in user_folders()]
+    for place in places:
+        if any(path.exists() for path in table_paths(place)):
+            return place
+    return places[0]
+
+
+def cpu_profiler(
+    target: TableTarget, precision: str | None = None, threads: int | None = None
+) -> TorchCpuProfiler:
+    """The profiler that measures under the conditions of a table, or begins a new one.
+
+    Args:
+        target: the table.
+        precision: ``fp32`` or ``bf16``; by default the table's, fp32 for a new one.
+        threads: CPU threads; by default the table's, torch's own number for a new one.
+
+    Raises:
+        TableError: if this profiler cannot add rows to the table.
+    """
+    if target.existing is None:
+        return TorchCpuProfiler(precision or "fp32", threads)
+    if not target.existing.is_profiled:
+        raise TableError(
+            f"evounet profile cannot add rows to latency table '{target.name}'; "
+            f"{target.existing.remedy}"
+        )
+    metadata = target.existing.metadata
+    return TorchCpuProfiler(precision or metadata.precision, threads or metadata.threads)
+
+
+def measure(
+    unet: ChosenUNet,
+    target: TableTarget,
+    profiler: BlockProfiler,
+    *,
+    again: bool = False,
+    rounds: int = 10,
+    repetitions: int = 3,
+    console: Console,
+) -> Mapping[BlockSignature, LatencyRow]:
+    """Measure every row that a search of a UNet can ask for and the table lacks, and save them.
+
+    Rows are saved a few at a time, so that an interrupted measurement goes on when it is
+    repeated.
+
+    Args:
+        unet: whose parts are measured, shortcuts of removed ResNets included.
+        target: the table.
+        profiler: runs the parts.
+        again: measure the rows that the table has, too.
+        rounds: turns of every part.
+        repetitions: timings in a turn.
+        console: shows progress.
+
+    Returns:
+        The measured rows; none if the table has them all.
+
+    Raises:
+        TableError: if this machine is not the table's device, or something else about the
+            conditions differs.
+        ValueError: if there are fewer than 2 timings of a part.
+    """
+    table = target.existing
+    metadata = _metadata(unet, target, profiler, rounds, repetitions)
+    if table is not None:
+        table.check_conditions(metadata)
+    signatures = unet.inventory.all_signatures()
+    absent = signatures if again or table is None else table.missing(signatures)
+
+    def save(rows: Mapping[BlockSignature, LatencyRow]) -> None:
+        nonlocal table
+        table = _extended(table, LatencyTable(metadata, rows))
+        write_table(table, target.folder)
+
+    with track(console, f"measuring {len(absent)} parts", len(absent) * rounds) as on_progress:
+        return profile(
+            absent,
+            profiler,
+            repetitions=repetitions,
+            warmup=_WARMUP,
+            rounds=rounds,
+            on_progress=lambda done, _: on_progress(done, {}),
+            on_rows=save,
+        )
+
+
+def _metadata(
+    unet: ChosenUNet, target: TableTarget, profiler: BlockProfiler, rounds: int, repetitions: int
+) -> TableMetadata:
+    conditions = profiler.describe()
+    options = {
+        "table": target.name,
+        "precision": conditions["precision"],
+        "threads": conditions["threads"],
+        "rounds": rounds,
+        "repetitions": repetitions,
+    }
+    given = shlex.join(f"--{name}={value}" for name, value in options.items() if value is not None)
+    return TableMetadata(
+        name=target.name,
+        method="measured",
+        measured_how=(
+            f"{rounds} rounds of {repetitions} timings; in a round the parts take turns, each "
+            f"warmed up by {_WARMUP} run"
+        ),
+        measured_at=date.today(),
+        command=f"evounet profile {unet.arguments} {given}",
+        **conditions,
+    )
+
+
+def _extended(table: LatencyTable | None, measured: LatencyTable) -> LatencyTable:
+    """A table with newly measured rows, which tells how all of its rows were measured."""
+    if table is None:
+        return measured
+    before, now = table.metadata, measured.metadata
+    metadata = before.model_copy(
+        update={
+            "measured_at": now.measured_at,
+            "measured_how": _both(before.measured_how, now.measured_how, " or "),
+            "command": _both(before.command, now.command, "; "),
+        }
+    )
+    return replace(table.with_rows(measured), metadata=metadata)
+
+
+def _both(before: str, now: str, between: str) -> str:
+    return before if now in before.split(between) else f"{before}{between}{now}"

@@ -1,0 +1,46 @@
+"""Sample pictures in a run folder: one PNG each, and a JSON file that says what they show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.utils import save_image
+
+from experiments.report.data import SampleSet
+from search.state import write_atomically
+
+_INDEX = "samples.json"
+
+
+def save_samples(folder: Path, sets: Sequence[SampleSet]) -> None:
+    """Write ``TITLE-00.png`` and so on, then ``samples.json``."""
+    folder.mkdir(exist_ok=True)
+    for samples in sets:
+        for i, image in enumerate(samples.images):
+            save_image(image, folder / _name(samples.title, i))
+    index = [{"title": s.title, "captions": s.captions, "clip_scores": s.clip_scores} for s in sets]
+    write_atomically(folder / _INDEX, json.dumps(index, indent=1) + "\n")
+
+
+def load_samples(folder: Path) -> tuple[SampleSet, ...]:
+    """The inverse of :func:`save_samples`; nothing where there are no samples yet."""
+    if not (folder / _INDEX).exists():
+        return ()
+    index = json.loads((folder / _INDEX).read_text())
+    return tuple(_load(folder, **entry) for entry in index)
+
+
+def _load(folder: Path, title: str, captions: list[str], clip_scores: list[float]) -> SampleSet:
+    images = [
+        decode_image(str(folder / _name(title, i)), mode=ImageReadMode.RGB)
+        for i in range(len(captions))
+    ]
+    return SampleSet(title, torch.stack(images).float() / 255, tuple(captions), tuple(clip_scores))
+
+
+def _name(title: str, i: int) -> str:
+    return f"{title}-{i:02d}.png"

@@ -1,0 +1,297 @@
+"""``evounet search`` and ``resume``: one search from its experiment to its result.
+
+Everything is loaded and checked by :func:`prepare` before the run folder is touched, so that bad
+input leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from evaluators.clip_score import ClipScorer
+from evaluators.evaluator import EvaluatorSpec, load_pipeline, weights_digest
+from evaluators.latency import TableLatency
+from evaluators.pool import EvaluatorPool
+from evaluators.prompts import PromptSet
+from experiments.comparison import Comparison, compare
+from experiments.experiment import Experiment
+from experiments.models import clip_model, pipeline_source, supernet_weights
+from experiments.progress import track
+from experiments.prompts import check_disjoint, prompt_set
+from experiments.report import ReportData, SampleSet, write_report
+from experiments.report.sample_files import load_samples, save_samples
+from experiments.run_folder import RunFolder
+from experiments.run_log import RunLog
+from experiments.training import RoundTrainer, load_unet_weights
+from latency_tables import load_table
+from search.decision import Decision
+from search.evolution import Evolution, EvolutionSettings, check_reachable
+from search.state import SearchState, write_atomically
+from search.store import EvaluationStore
+from supernet.architecture import Architecture
+from supernet.inventory import take_inventory, unet_config
+from supernet.spec import ClipFigure, Provenance, Spec, TableFigure, build_spec
+from supernet.standalone_unet import StandaloneUNet, materialize
+
+_SAMPLES = 12  # pictures of each UNet in the report
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a search works with, loaded and checked.
+
+    Attributes:
+        experiment: what was asked for.
+        pipeline: the base pipeline in fp32.
+        start: weights of the supernet before the first round.
+        latencies: by each table; the first is the objective.
+        target_ms: latency to reach on it.
+        spec: what the evaluators answer.
+        comparison: prompts of the last comparison.
+    """
+
+    experiment: Experiment
+    pipeline: StableDiffusionPipeline
+    start: Mapping[str, Tensor]
+    latencies: tuple[TableLatency, ...]
+    target_ms: float
+    spec: EvaluatorSpec
+    comparison: PromptSet
+
+    @property
+    def latency(self) -> TableLatency:
+        return self.latencies[0]
+
+    @property
+    def full(self) -> Architecture:
+        return self.latency.inventory.full()
+
+    @property
+    def conditions(self) -> str:
+        """What CLIP scores depend on besides architecture and weights."""
+        spec = self.spec
+        return json.dumps(
+            [spec.pipeline, spec.prompts.id, spec.sampling.model_dump(), spec.clip.model_dump()]
+        )
+
+
+def prepare(experiment: Experiment) -> Parts:
+    """Load and check everything; writes nothing.
+
+    Raises:
+        ValueError: in one line, if anything the search needs is missing, damaged or does not fit.
+    """
+    tables = [load_table(name) for name in experiment.latency.tables]
+    section = experiment.evaluation
+    spec = EvaluatorSpec(
+        pipeline=pipeline_source(experiment.model.pipeline),
+        clip=clip_model(section.clip),
+        prompts=prompt_set(section.prompts, "validation"),
+        sampling=section.sampling,
+    )
+    comparison = prompt_set(experiment.comparison.prompts, "test")
+    check_disjoint(spec.prompts, comparison)
+    pipeline = load_pipeline(spec.pipeline)
+    config = unet_config(pipeline.unet)
+    context_length = pipeline.tokenizer.model_max_length
+    inventory = take_inventory(config, context_length=context_length)
+    latencies = tuple(TableLatency(inventory, table) for table in tables)
+    target_ms = experiment.latency.target(latencies[0](inventory.full()))
+    check_reachable(target_ms, latencies[0])
+    ClipScorer(spec.clip)  # loaded by every worker; here only to hear of a fault early
+    start = pipeline.unet.state_dict()
+    if experiment.model.supernet is not None:
+        start = load_unet_weights(supernet_weights(experiment.model.supernet), pipeline.unet)
+    start = {name: value.clone() for name, value in start.items()}
+    return Parts(experiment, pipeline, start, latencies, target_ms, spec, comparison)
+
+
+def search(parts: Parts, folder: RunFolder, log: RunLog) -> Comparison:
+    """Run the search of a created folder from wherever it stands to its end.
+
+    Leaves in the folder: state, decisions, evaluations, checkpoints, the found UNet, spec,
+    samples, result and report.
+    """
+    experiment = parts.experiment
+    log.say(_introduction(parts))
+    trainer = RoundTrainer(
+        load_pipeline(parts.spec.pipeline),
+        parts.start,
+        experiment.training,
+        experiment.seed,
+        folder.checkpoints,
+        partial(track, log.console),
+    )
+    state = SearchState.load(folder.state, parts.full)
+    if state.decisions:
+        log.say(f"going on after {len(state.decisions)} decisions")
+    found, weights = _evolve(parts, folder, log, trainer, state)
+    weights = trainer.finish(weights, found)
+    unet = _found_unet(parts, weights, found)
+    unet.save_pretrained(folder.unet)
+    comparison = _compare(parts, unet, found, log)
+    digest = weights_digest(unet.state_dict())
+    spec = found_spec(parts, found, comparison, digest)
+    write_atomically(folder.spec, spec.model_dump_json(indent=2) + "\n")
+    save_samples(folder.samples, sample_sets(parts, comparison))
+    figures = comparison.figures() | {"wall_s": round(time.monotonic() - log.started, 1)}
+    write_result(folder, state, figures)
+    write_report(folder.report, report_data(parts, folder, state))
+    return comparison
+
+
+def _introduction(parts: Parts) -> str:
+    latency, name = parts.latency, parts.latency.table.metadata.name
+    full, smallest = latency(parts.full), latency(latency.inventory.smallest())
+    blocks = len(parts.full.blocks)
+    return (
+        f"{blocks} removable blocks; on table '{name}' the UNet takes {full:.2f} ms with all of "
+        f"them, {smallest:.2f} ms with none; target {parts.target_ms:.2f} ms"
+    )
+
+
+def _evolve(
+    parts: Parts, folder: RunFolder, log: RunLog, trainer: RoundTrainer, state: SearchState
+) -> tuple[Architecture, Mapping[str, Tensor]]:
+    experiment = parts.experiment
+    workers = experiment.workers
+    log.say("starting the evaluators ...")
+    with EvaluatorPool(
+        parts.spec, workers.count, threads=workers.threads, address=workers.address
+    ) as pool:
+        log.say(f"{pool.workers} evaluators of {workers.threads} CPU threads each")
+
+        def on_decision(decision: Decision) -> None:
+            for line in decision.explain():
+                log.say(f"round {decision.round}: {line}")
+            write_report(folder.report, report_data(parts, folder, state))
+
+        evolution = Evolution(
+            EvolutionSettings(
+                target_ms=parts.target_ms,
+                rounds=experiment.search.rounds,
+                grow=experiment.search.grow,
+            ),
+            parts.latency,
+            trainer,
+            pool,
+            EvaluationStore(folder.evaluations, parts.conditions),
+            state,
+            folder.state,
+            partial(track, log.console),
+            on_decision,
+        )
+        return evolution.run()
+
+
+def _found_unet(parts: Parts, weights: Mapping[str, Tensor], found: Architecture) -> StandaloneUNet:
+    base = parts.pipeline.unet
+    own = {name: value.clone() for name, value in base.state_dict().items()}
+    base.load_state_dict(weights)
+    try:
+        return materialize(base, found)
+    finally:
+        base.load_state_dict(own)
+
+
+def _compare(parts: Parts, unet: StandaloneUNet, found: Architecture, log: RunLog) -> Comparison:
+    section = parts.experiment.comparison
+    with track(log.console, "comparison: drawing", 2 * len(parts.comparison)) as on_progress:
+        return compare(
+            parts.pipeline,
+            unet,
+            found,
+            parts.latency,
+            parts.comparison,
+            section.sampling,
+            ClipScorer(parts.spec.clip),
+            section.repetitions,
+            on_progress,
+        )
+
+
+def found_spec(parts: Parts, found: Architecture, comparison: Comparison, weights: str) -> Spec:
+    """The spec of a finished search."""
+    experiment = parts.experiment
+    sampling = experiment.comparison.sampling
+    return build_spec(
+        parts.latency.inventory,
+        found,
+        tuple(
+            TableFigure(
+                table=latency.table.metadata.name,
+                device=latency.table.metadata.device,
+                precision=latency.table.metadata.precision,
+                base_ms=latency(parts.full),
+                found_ms=latency(found),
+            )
+            for latency in parts.latencies
+        ),
+        ClipFigure(
+            base=comparison.before.clip,
+            found=comparison.after.clip,
+            prompts=len(parts.comparison),
+            num_inference_steps=sampling.num_inference_steps,
+            guidance_scale=sampling.guidance_scale,
+            judge=experiment.evaluation.clip.name,
+        ),
+        Provenance(
+            experiment=experiment.name,
+            seed=experiment.seed,
+            evounet=metadata.version("evounet"),
+            weights=weights,
+        ),
+    )
+
+
+def write_result(folder: RunFolder, state: SearchState, figures: Mapping[str, float]) -> None:
+    """``result.json``: the figures and the actions taken, in order."""
+    actions = [str(action) for decision in state.decisions for action in decision.taken]
+    write_atomically(folder.result, json.dumps({**figures, "actions": actions}, indent=2) + "\n")
+
+
+def sample_sets(parts: Parts, comparison: Comparison) -> tuple[SampleSet, ...]:
+    """The first pictures of both UNets."""
+    return tuple(
+        SampleSet(
+            title,
+            side.images[:_SAMPLES],
+            parts.comparison.prompts[:_SAMPLES],
+            side.clip_scores[:_SAMPLES],
+        )
+        for title, side in (("base", comparison.before), ("found", comparison.after))
+    )
+
+
+def report_data(parts: Parts, folder: RunFolder, state: SearchState) -> ReportData:
+    """What the report shows of a search, finished or under way, from its run folder."""
+    return ReportData(
+        title=parts.experiment.name,
+        inventory=parts.latency.inventory,
+        decisions=tuple(state.decisions),
+        latency=parts.latency,
+        target_ms=parts.target_ms,
+        samples=load_samples(folder.samples),
+        result=json.loads(folder.result.read_text()) if folder.result.exists() else None,
+        commands=commands(folder.path),
+    )
+
+
+def commands(run: Path) -> tuple[str, ...]:
+    """What to type to repeat a run, to use what it found, and to look at it again."""
+    here = shlex.quote(str(run))
+    return (
+        f"evounet search {shlex.quote(str(run / 'experiment.toml'))} --run {here}-again",
+        f"evounet export {here} --format diffusers --out found-unet",
+        f"evounet report {here}",
+    )

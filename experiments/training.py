@@ -1,0 +1,195 @@
+"""Training of an experiment: data, the trainer between decisions, a supernet from a base UNet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from experiments.experiment import TrainingSection
+from experiments.shapes.base import captions
+from experiments.shapes.dataset import draw
+from experiments.shapes.diffusion import caption_batches
+from experiments.shapes.vae import encode
+from search.evolution import Track
+from supernet.architecture import Architecture
+from supernet.checkpoint import CheckpointError, load_tensors, save_tensors
+from supernet.robust_training import Batches, TrainingSettings, train
+from supernet.supernet import Supernet
+
+
+class CaptionedData:
+    """The training pictures of an experiment as latents; drawn and encoded when first asked for."""
+
+    def __init__(self, pipeline: StableDiffusionPipeline, pictures: int, seed: int) -> None:
+        self.pipeline = pipeline
+        self.count = pictures
+        self.seed = seed
+        self._latents: tuple[Tensor, list[str]] | None = None
+
+    def batches(self, batch_size: int, seed: int) -> Batches:
+        """Batches of captioned latents, a function of (seed, step) alone."""
+        if self._latents is None:
+            pictures = draw("train", self.count, self.seed)
+            vae = self.pipeline.vae
+            scaled = encode(vae, pictures, slice(None)) * vae.config.scaling_factor
+            self._latents = scaled, captions(pictures)
+        latents, texts = self._latents
+        return caption_batches(
+            latents, texts, self.pipeline.tokenizer, self.pipeline.text_encoder, batch_size, seed
+        )
+
+
+class RoundTrainer:
+    """Trains the supernet between decisions; every round leaves its weights in the run folder.
+
+    Args:
+        pipeline: a replica of its own; its UNet is trained.
+        start: the supernet's weights before the first round.
+        section: settings of a round and of the training after the last one.
+        seed: with the round it fixes a training.
+        folder: for the weights, ``round-1.safetensors`` and so on.
+        track: opens progress displays.
+    """
+
+    def __init__(
+        self,
+        pipeline: StableDiffusionPipeline,
+        start: Mapping[str, Tensor],
+        section: TrainingSection,
+        seed: int,
+        folder: Path,
+        track: Track,
+    ) -> None:
+        self.supernet = Supernet(pipeline.unet)
+        self.scheduler = pipeline.scheduler
+        self.data = CaptionedData(pipeline, section.pictures, seed)
+        self.start = start
+        self.section = section
+        self.seed = seed
+        self.folder = folder
+        self.track = track
+
+    def train(self, round_: int, architecture: Architecture) -> Mapping[str, Tensor]:
+        """Weights after round ``round_``; from the run folder where it was trained before."""
+        name = f"round-{round_}"
+        before = self.start if round_ == 1 else load_tensors(self._file(f"round-{round_ - 1}"))[0]
+        seed = self.seed * 1_000 + round_
+        return self._train(name, before, architecture, self.section.round, seed)
+
+    def finish(
+        self, weights: Mapping[str, Tensor], architecture: Architecture
+    ) -> Mapping[str, Tensor]:
+        """Weights after the longer training of the architecture found."""
+        return self._train("final", weights, architecture, self.section.final, self.seed * 1_000)
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+    def _train(
+        self,
+        name: str,
+        before: Mapping[str, Tensor],
+        architecture: Architecture,
+        settings: TrainingSettings,
+        seed: int,
+    ) -> Mapping[str, Tensor]:
+        finished, checkpoint = self._file(name), self._file(f"{name}.training")
+        if finished.exists():
+            return load_tensors(finished)[0]
+        unet = self.supernet.unet
+        unet.load_state_dict(before)
+        if settings.steps:
+            unet.requires_grad_(True)
+            with self.track(f"{name}: training", settings.steps) as on_progress:
+                train(
+                    self.supernet,
+                    self.data.batches(settings.batch_size, seed),
+                    self.scheduler,
+                    settings,
+                    seed,
+                    architecture=architecture,
+                    checkpoint=checkpoint,
+                    on_progress=on_progress,
+                )
+            unet.requires_grad_(False)
+        weights = {key: value.clone() for key, value in unet.state_dict().items()}
+        save_tensors(finished, weights, {})
+        checkpoint.unlink(missing_ok=True)
+        return weights
+
+
+def load_unet_weights(path: Path, unet: UNet2DConditionModel) -> dict[str, Tensor]:
+    """Weights for a UNet from a safetensors file, in fp32.
+
+    Raises:
+        CheckpointError: naming the file, if it is missing, damaged, or of another UNet.
+    """
+    tensors, _ = load_tensors(path)
+    own = unet.state_dict()
+    wrong = sorted(
+        name
+        for name in own.keys() | tensors.keys()
+        if name not in own or name not in tensors or own[name].shape != tensors[name].shape
+    )
+    if wrong:
+        raise CheckpointError(
+            f"{path}: is not of this UNet ({len(wrong)} weights differ, such as '{wrong[0]}'); "
+            "give the weights that were trained from this pipeline"
+        )
+    return {name: value.float() for name, value in tensors.items()}
+
+
+class SupernetTraining(BaseModel):
+    """How a supernet is made of a base UNet; the defaults made the shipped one.
+
+    Attributes:
+        pictures: how many pictures of the shapes world to train on.
+        training: the robust training.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pictures: int = Field(32_768, ge=1024)
+    training: TrainingSettings = TrainingSettings(
+        steps=1500, learning_rate=6e-4, warmup_steps=50, ema_decay=0.995, keep_prob=(0.4, 1.0)
+    )
+
+
+def train_supernet(
+    pipeline: StableDiffusionPipeline,
+    settings: SupernetTraining,
+    seed: int,
+    path: Path,
+    on_progress: Callable[[int, dict[str, float]], None],
+) -> None:
+    """Robust training of a pipeline's UNet from its own weights; writes them in fp16.
+
+    Interrupted, it goes on from ``PATH.training.safetensors`` when called again.
+
+    Args:
+        pipeline: its UNet is trained in place.
+        settings: of the training, and of its data.
+        seed: fixes all random choices.
+        path: of the safetensors file to write.
+        on_progress: called after each step.
+    """
+    checkpoint = path.with_suffix(".training.safetensors")
+    data = CaptionedData(pipeline, settings.pictures, seed)
+    pipeline.unet.requires_grad_(True)
+    train(
+        Supernet(pipeline.unet),
+        data.batches(settings.training.batch_size, seed),
+        pipeline.scheduler,
+        settings.training,
+        seed,
+        checkpoint=checkpoint,
+        on_progress=on_progress,
+    )
+    halves = {name: value.to(torch.float16) for name, value in pipeline.unet.state_dict().items()}
+    save_tensors(path, halves, {"seed": str(seed), "settings": settings.model_dump_json()})
+    checkpoint.unlink(missing_ok=True)

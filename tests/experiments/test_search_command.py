@@ -1,0 +1,149 @@
+"""The main job from the command line: a search, killed and resumed, with any number of workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from supernet.spec import read_spec
+from supernet.standalone_unet import StandaloneUNet, architecture_of
+
+# The demo in miniature: every stage of a search, on pictures too few to mean anything.
+TINY = (
+    "evaluation.prompts.count=2",
+    "evaluation.sampling.num_inference_steps=1",
+    "evaluation.sampling.batch_size=2",
+    "training.pictures=64",
+    "training.round.steps=2",
+    "training.round.batch_size=4",
+    "training.final.steps=2",
+    "training.final.batch_size=4",
+    "comparison.prompts.count=2",
+    "comparison.sampling.num_inference_steps=1",
+    "comparison.repetitions=3",
+)
+
+
+def evounet(*arguments: object, **options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "experiments.cli", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def search(run: Path, workers: int) -> subprocess.Popen[str]:
+    overrides = [part for setting in TINY for part in ("--set", setting)]
+    return evounet("search", "demo", "--run", run, "--workers", workers, *overrides)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, f"{out}\n{err}"
+    return out
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted search with one worker."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    out = finish(search(folder, workers=1))
+    assert str(folder / "report.html") in out.replace("\n", "")
+    return folder
+
+
+def outcome(run: Path) -> tuple[str, str]:
+    return (run / "spec.json").read_text(), (run / "decisions.jsonl").read_text()
+
+
+def test_a_run_folder_holds_what_was_promised(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert names >= {
+        "experiment.toml",
+        "state.json",
+        "evaluations.db",
+        "decisions.jsonl",
+        "checkpoints",
+        "spec.json",
+        "result.json",
+        "report.html",
+        "log.txt",
+        "unet",
+        "samples",
+    }
+    result = json.loads((run / "result.json").read_text())
+    assert result["unet_ms_after_predicted"] <= 0.48 * result["unet_ms_before_predicted"]
+    assert result["parameters_after"] < result["parameters_before"]
+    assert result["actions"]
+    assert {
+        "unet_ms_before",
+        "unet_ms_after",
+        "clip_before",
+        "clip_after",
+        "caption_accuracy_before",
+        "caption_accuracy_after",
+        "wall_s",
+    } <= result.keys()
+
+
+def test_the_found_unet_is_the_one_of_the_spec(run: Path) -> None:
+    spec = read_spec(run / "spec.json")
+    unet = StandaloneUNet.from_pretrained(run / "unet")
+    assert architecture_of(unet) == spec.architecture()
+    assert sum(p.numel() for p in unet.parameters()) == spec.parameters[1]
+
+
+def test_two_workers_decide_as_one_does(run: Path, tmp_path: Path) -> None:
+    finish(search(tmp_path / "two", workers=2))
+    assert outcome(tmp_path / "two") == outcome(run)
+
+
+@pytest.mark.parametrize("moment", ["state.json", "checkpoints/round-2.safetensors"])
+def test_a_killed_search_resumes_to_the_same_end(run: Path, tmp_path: Path, moment: str) -> None:
+    folder = tmp_path / "killed"
+    process = search(folder, workers=1)
+    while not (folder / moment).exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "spec.json").exists()
+    finish(evounet("resume", folder, "--workers", 1))
+    assert outcome(folder) == outcome(run)
+
+
+def test_an_export_draws_in_a_stock_pipeline(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "exported"
+    finish(evounet("export", run, "--format", "diffusers", "--out", out))
+    pipeline = StableDiffusionPipeline.from_pretrained(out)
+    assert type(pipeline.unet).__name__ == "StandaloneUNet"
+    unet = StandaloneUNet.from_pretrained(run / "unet")
+    for name, weight in pipeline.unet.state_dict().items():
+        assert torch.equal(weight, unet.state_dict()[name])
+    pipeline.set_progress_bar_config(disable=True)
+    image = pipeline("a small red circle on a white background", num_inference_steps=1).images[0]
+    assert image.size == (64, 64)
+
+
+def test_a_report_is_written_anew(run: Path) -> None:
+    before = (run / "report.html").read_text()
+    (run / "report.html").unlink()
+    finish(evounet("report", run))
+    assert (run / "report.html").read_text() == before
+
+
+def test_a_finished_run_is_not_overwritten(run: Path) -> None:
+    before = outcome(run)
+    process = evounet("search", "demo", "--run", run)
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert "already there" in err
+    assert outcome(run) == before
