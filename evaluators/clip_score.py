@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 
 import open_clip
 import torch
 from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import normalize
@@ -15,6 +17,18 @@ from torchvision.transforms.v2.functional import normalize
 from evaluators.prompts import PromptSet
 
 _BATCH = 128
+
+# What open_clip, torch and safetensors raise for folders and files that are not what they should
+# be; UnpicklingError is how torch refuses a weights file that is none.
+_UNUSABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    SafetensorError,
+    UnpicklingError,
+)
 
 
 class ClipModel(BaseModel):
@@ -41,20 +55,18 @@ class ClipScorer:
 
     def __init__(self, model: ClipModel) -> None:
         self.model_name = model
-        path = model.name.removeprefix("local-dir:")
-        if path != model.name and not (Path(path) / "open_clip_config.json").is_file():
-            raise ValueError(f"{path}: no open_clip_config.json there; give an open_clip folder")
-        if not model.pretrained and ":" not in model.name:
-            tags = ", ".join(tag for _, tag in _tags(model.name)) or "none: no such architecture"
-            raise ValueError(
-                f"CLIP {model.name!r} needs 'pretrained', a weights file or one of: {tags}"
-            )
+        _check_available(model)
         try:
-            self.model = open_clip.create_model(model.name, pretrained=model.pretrained)
-        except (RuntimeError, OSError) as error:
-            raise ValueError(f"CLIP {model.name!r} cannot be loaded: {error}") from error
+            # Without require_pretrained, a folder without weights would judge at random.
+            self.model = open_clip.create_model(
+                model.name, pretrained=model.pretrained, require_pretrained=True
+            )
+            self.tokenize = open_clip.get_tokenizer(model.name)
+        except _UNUSABLE as error:
+            weights = f" with {model.pretrained}" if model.pretrained else ""
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"CLIP {model.name!r}{weights} cannot be loaded: {reason}") from error
         self.model.eval().requires_grad_(False)
-        self.tokenize = open_clip.get_tokenizer(model.name)
 
     @torch.no_grad()
     def embed_captions(self, captions: Sequence[str]) -> Tensor:
@@ -95,5 +107,25 @@ class ClipScorer:
         return torch.tensor(hits)
 
 
-def _tags(architecture: str) -> list[tuple[str, str]]:
-    return [pair for pair in open_clip.list_pretrained() if pair[0] == architecture]
+def _check_available(model: ClipModel) -> None:
+    """Refuse what open_clip would answer with log lines and a list of all that it knows."""
+    name, pretrained = model.name, model.pretrained
+    if name.startswith("local-dir:"):
+        folder = Path(name.removeprefix("local-dir:"))
+        if not (folder / "open_clip_config.json").is_file():
+            raise ValueError(f"{folder}: no open_clip_config.json there; give an open_clip folder")
+    elif not name.startswith("hf-hub:"):
+        if name not in open_clip.list_models():
+            raise ValueError(
+                f"CLIP {name!r}: open_clip has no such architecture; "
+                "use one of open_clip.list_models(), hf-hub:ORG/REPO or local-dir:FOLDER"
+            )
+        known = pretrained and (
+            open_clip.is_pretrained_cfg(name, pretrained) or Path(pretrained).is_file()
+        )
+        if not known:
+            tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "(it has none)"
+            raise ValueError(
+                f"CLIP {name!r} needs 'pretrained', a weights file or one of its tags: {tags}; "
+                f"it is {pretrained!r}"
+            )

@@ -70,7 +70,7 @@ def load_pipeline(name_or_folder: str) -> StableDiffusionPipeline:
 
     try:
         pipeline = StableDiffusionPipeline.from_pretrained(
-            name_or_folder, torch_dtype=torch.float32, safety_checker=None, use_safetensors=True
+            name_or_folder, safety_checker=None, use_safetensors=True
         )
     except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
         kind = "folder" if Path(name_or_folder).exists() else "folder or reachable Hugging Face id"
@@ -79,7 +79,7 @@ def load_pipeline(name_or_folder: str) -> StableDiffusionPipeline:
             f"({' '.join(str(error).split())[:300]})"
         ) from error
     for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-        module.eval().requires_grad_(False)
+        module.float().eval().requires_grad_(False)
     return pipeline
 
 

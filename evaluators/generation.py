@@ -82,7 +82,7 @@ def generate(
     pictures = []
     for start in range(0, len(rows), settings.batch_size):
         chunk = rows[start : start + settings.batch_size]
-        embeds = conditioning.prompt_embeds[chunk.start : chunk.stop]
+        embeds = conditioning.prompt_embeds[list(chunk)]
         with torch.autocast(
             pipeline.device.type, torch.bfloat16, enabled=settings.precision == "bf16"
         ):

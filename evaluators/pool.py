@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -18,16 +19,26 @@ from supernet.architecture import Architecture
 
 
 class _Worker:
-    """What runs in an actor. Weights come with every call, so a restarted actor has them too."""
+    """What runs in an actor.
 
-    def __init__(self, spec: EvaluatorSpec, threads: int) -> None:
+    Everything comes with every call and is loaded when it is new, so that an actor which was
+    restarted has it too. (Ray cannot restart one whose constructor took a large value.)
+    """
+
+    def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.evaluator = Evaluator(spec)
+        self.evaluator: Evaluator | None = None
         self.loaded: str | None = None
 
     def clip_scores(
-        self, digest: str, weights: Mapping[str, Tensor], architecture: Architecture
+        self,
+        spec: EvaluatorSpec,
+        digest: str,
+        weights: Mapping[str, Tensor],
+        architecture: Architecture,
     ) -> tuple[Architecture, tuple[float, ...]]:
+        if self.evaluator is None:
+            self.evaluator = Evaluator(spec)
         if digest != self.loaded:
             self.evaluator.load_weights(weights)
             self.loaded = digest
@@ -64,8 +75,8 @@ class EvaluatorPool:
         if self._owns_ray:
             _start_ray(address or os.environ.get("RAY_ADDRESS"), self.workers * threads)
         actor: Any = ray.remote(num_cpus=threads, max_restarts=-1, max_task_retries=-1)(_Worker)
-        shared_spec = ray.put(spec)
-        self._actors = [actor.remote(shared_spec, threads) for _ in range(self.workers)]
+        self._actors = [actor.remote(threads) for _ in range(self.workers)]
+        self._spec = ray.put(spec)
         self._weights: tuple[str, Any] | None = None
 
     def __enter__(self) -> EvaluatorPool:
@@ -107,7 +118,9 @@ class EvaluatorPool:
         digest, weights = self._weights
         pool = ActorPool(self._actors)
         yield from pool.map_unordered(
-            lambda actor, architecture: actor.clip_scores.remote(digest, weights, architecture),
+            lambda actor, architecture: actor.clip_scores.remote(
+                self._spec, digest, weights, architecture
+            ),
             list(architectures),
         )
 
@@ -116,7 +129,21 @@ def _start_ray(address: str | None, cpus: int) -> None:
     # Ray's own banner and its workers' warnings would break the progress display.
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address:
-        ray.init(address=address, **quiet)
-    else:
+    if not address:
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+        return
+    try:
+        _check_listening(address)
+        ray.init(address=address, **quiet)
+    except OSError as error:
+        raise ConnectionError(
+            f"no Ray cluster at {address!r} ({error}); correct the address, or start one there "
+            "with 'ray start --head'"
+        ) from error
+
+
+def _check_listening(address: str) -> None:
+    """Raise OSError where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():  # "auto" is a name that Ray looks up on this machine
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

@@ -126,6 +126,14 @@ class Analysis:
     total: Cost
     uncovered: tuple[Coverage, ...]
 
+    @property
+    def title(self) -> str:
+        """What is analysed, in one line."""
+        return (
+            f"{self.unet}: one UNet pass of batch {self.batch}, "
+            f"latents {self.height}x{self.width}, {self.context_length} tokens"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object with the attributes' names; latencies are named by table."""
         sizes = ("unet", "batch", "height", "width", "context_length", "tables")
@@ -200,11 +208,7 @@ def _needs(inventory: Inventory) -> dict[BlockSignature, tuple[str, ...]]:
 
 def analysis_table(analysis: Analysis) -> Table:
     """The analysis for people, with the share of every figure in its total."""
-    title = (
-        f"{analysis.unet}: one UNet pass of batch {analysis.batch}, "
-        f"latents {analysis.height}x{analysis.width}, {analysis.context_length} tokens"
-    )
-    table = Table("stage", "size", "parts", title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table = Table("stage", "size", "parts", box=box.SIMPLE, padding=(0, 1, 0, 0))
     giga = analysis.total.macs >= 10e9
     figures = ["parameters", "GMACs" if giga else "MMACs", *(f"{t} ms" for t in analysis.tables)]
     for heading in ("count", *figures):

@@ -44,9 +44,6 @@ def main() -> None:
             raise
         print(f"evounet: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("evounet: interrupted; 'evounet resume RUN' continues a search", file=sys.stderr)
-        sys.exit(130)
 
 
 def _meant_for_people(trace: TracebackType | None) -> bool:

@@ -58,7 +58,11 @@ class Comparison:
     after: Side
 
     def figures(self) -> dict[str, float]:
-        """Flat figures: ``unet_ms_before``, ``clip_after`` and so on; see docs of result.json."""
+        """Flat figures, each ``_before`` and ``_after``.
+
+        ``unet_ms`` as measured and ``unet_ms_*_predicted`` by the table, in ms; ``clip``, the mean
+        CLIP score; ``caption_accuracy``, a share, where there are distractors; ``parameters``.
+        """
         figures: dict[str, float] = {}
         for when, side in (("before", self.before), ("after", self.after)):
             figures[f"unet_ms_{when}"] = side.measured_ms

@@ -237,7 +237,8 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
-    problem = error.errors()[0]
+    # First a misspelt key: it explains the one that is missing.
+    problem = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     field = ".".join(str(part) for part in problem["loc"]) or "experiment"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":

@@ -12,16 +12,23 @@ from experiments.run_folder import RunFolder, RunFolderError
 from supernet.spec import read_spec
 from supernet.standalone_unet import StandaloneUNet
 
+HOW_TO_DRAW = """\
+from diffusers import StableDiffusionPipeline
+from supernet.standalone_unet import StandaloneUNet
+
+unet = StandaloneUNet.from_pretrained("{folder}/unet")
+pipeline = StableDiffusionPipeline.from_pretrained("{folder}", unet=unet)
+pipeline("...").images[0]"""
+
 
 class ExportError(ValueError):
     """A place that an export cannot be written to."""
 
 
 def export_pipeline(run: RunFolder, out: Path, overwrite: bool) -> None:
-    """Write a pipeline folder that ``StableDiffusionPipeline.from_pretrained`` draws with.
+    """Write a pipeline folder: the found UNet in ``unet/``, all other parts the base pipeline's.
 
-    All parts but the UNet are the base pipeline's; the UNet's class is importable where evounet
-    is installed.
+    A stock pipeline draws with it as :data:`HOW_TO_DRAW` shows, where evounet is installed.
 
     Raises:
         RunFolderError: if the run has not ended yet.

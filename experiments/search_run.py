@@ -91,7 +91,8 @@ def prepare(experiment: Experiment) -> Parts:
     Raises:
         ValueError: in one line, if anything the search needs is missing, damaged or does not fit.
     """
-    tables = [load_table(name) for name in experiment.latency.tables]
+    unet = shlex.quote(experiment.model.pipeline)  # as errors about missing rows recommend it
+    tables = [load_table(name, unet=unet) for name in experiment.latency.tables]
     section = experiment.evaluation
     spec = EvaluatorSpec(
         pipeline=pipeline_source(experiment.model.pipeline),
@@ -145,7 +146,10 @@ def search(parts: Parts, folder: RunFolder, log: RunLog) -> Comparison:
     write_atomically(folder.spec, spec.model_dump_json(indent=2) + "\n")
     save_samples(folder.samples, sample_sets(parts, comparison))
     figures = comparison.figures() | {"wall_s": round(time.monotonic() - log.started, 1)}
-    write_result(folder, state, figures)
+    actions = [str(action) for decision in state.decisions for action in decision.taken]
+    result = json.dumps({**figures, "actions": actions}, indent=2)
+    write_atomically(folder.result, result + "\n")
+    log.say(f"{len(actions)} actions: {', '.join(actions)}")
     write_report(folder.report, report_data(parts, folder, state))
     return comparison
 
@@ -252,12 +256,6 @@ def found_spec(parts: Parts, found: Architecture, comparison: Comparison, weight
             weights=weights,
         ),
     )
-
-
-def write_result(folder: RunFolder, state: SearchState, figures: Mapping[str, float]) -> None:
-    """``result.json``: the figures and the actions taken, in order."""
-    actions = [str(action) for decision in state.decisions for action in decision.taken]
-    write_atomically(folder.result, json.dumps({**figures, "actions": actions}, indent=2) + "\n")
 
 
 def sample_sets(parts: Parts, comparison: Comparison) -> tuple[SampleSet, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments.analysis import Coverage
 from latency_tables import (
     BlockSignature,
     LatencyRow,
@@ -18,13 +18,18 @@ from latency_tables import (
     noisy,
 )
 
+if TYPE_CHECKING:
+    from experiments.analysis import Coverage  # imports torch, which only one view needs
+
 _WITHOUT_TERMINAL = 240  # columns; a pipe or a file has no width that a table must fit into
 
 
-def show(console: Console, table: Table) -> None:
+def print_table(table: Table) -> None:
     """Print a table, as wide as it wants to be where there is no terminal."""
-    width = None if console.is_terminal else _WITHOUT_TERMINAL
-    console.print(table, width=width, crop=False, highlight=False)
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = _WITHOUT_TERMINAL
+    console.print(table)
 
 
 def table_list(tables: Mapping[str, LatencyTable | TableError], where: Mapping[str, str]) -> Table:
@@ -82,9 +87,7 @@ def diff_view(diff: TableDiff, first: str, second: str) -> Table:
         )
     view.add_section()
     first_ms, second_ms = diff.total_ms
-    view.add_row(
-        "sum", "", f"{first_ms:.4f}", f"{second_ms:.4f}", f"{second_ms / first_ms:.3f}"
-    )
+    view.add_row("sum", "", f"{first_ms:.4f}", f"{second_ms:.4f}", f"{second_ms / first_ms:.3f}")
     return view
 
 

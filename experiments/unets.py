@@ -13,7 +13,7 @@ from typing import Any
 from diffusers import UNet2DConditionModel
 
 from experiments.shapes.tokenizer import CONTEXT_LENGTH
-from supernet.architecture import Architecture, BlockId
+from supernet.architecture import Architecture, BlockId, UNetConfig
 from supernet.inventory import GUIDED_BATCH, Inventory, take_inventory, unet_config
 from supernet.spec import read_spec
 
@@ -64,11 +64,8 @@ def choose_unet(
     """
     source = _find(name)
     config = unet_config(source.config)
-    inventory = take_inventory(
-        config,
-        batch=batch,
-        context_length=context_length or source.context_length or _usual_context_length(config.text),
-    )
+    tokens = context_length or source.context_length or _usual_context_length(config)
+    inventory = take_inventory(config, batch=batch, context_length=tokens)
     changed = {BlockId.parse(block): n for block, n in source.multiplicities.items()}
     architecture = inventory.full().with_multiplicities(changed)
     inventory.check(architecture)
@@ -146,9 +143,9 @@ def _tokenizer_length(pipeline: Path) -> int | None:
     return _read_json(path).get("model_max_length") if path.exists() else None
 
 
-def _usual_context_length(config_text: str) -> int:
+def _usual_context_length(config: UNetConfig) -> int:
     for name, context_length in BUILT_IN.items():
-        if unet_config(_read_json(CONFIGS / f"{name}.json")).text == config_text:
+        if unet_config(_read_json(CONFIGS / f"{name}.json")) == config:
             return context_length
     return _CLIP_CONTEXT_LENGTH
 

@@ -4,7 +4,7 @@ A table is read, summed and merged without torch; only profiling blocks with tor
 """
 
 from latency_tables.profiling import BlockProfiler, Conditions, noisy, profile
-from latency_tables.registry import available_tables, load_table
+from latency_tables.registry import available_tables, known_tables, load_table, user_folders
 from latency_tables.signature import KINDS, BlockSignature
 from latency_tables.table import (
     LatencyRow,
@@ -13,7 +13,8 @@ from latency_tables.table import (
     TableError,
     TableMetadata,
 )
-from latency_tables.table_files import read_table, write_table
+from latency_tables.table_diff import TableDiff
+from latency_tables.table_files import add_table, read_table, write_table
 from latency_tables.torch_cpu import TorchCpuProfiler
 
 __all__ = [
@@ -24,13 +25,17 @@ __all__ = [
     "LatencyRow",
     "LatencyTable",
     "MissingRowsError",
+    "TableDiff",
     "TableError",
     "TableMetadata",
     "TorchCpuProfiler",
+    "add_table",
     "available_tables",
+    "known_tables",
     "load_table",
     "noisy",
     "profile",
     "read_table",
+    "user_folders",
     "write_table",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from statistics import median, quantiles
@@ -15,7 +15,7 @@ from latency_tables.table import LatencyRow
 NOISY_SPREAD = 0.15  # of the median
 
 # Enough blocks to spread a drift over, few enough to hold their weights in memory together.
-_CHUNK = 8
+_CHUNK = 16
 # One timing spans at least this, so that the clock and the call do not count.
 _SHORTEST_TIMING_S = 2e-3
 
@@ -61,6 +61,7 @@ def profile(
     warmup: int = 1,
     rounds: int = 10,
     on_progress: Callable[[int, int], None] | None = None,
+    on_rows: Callable[[Mapping[BlockSignature, LatencyRow]], None] | None = None,
 ) -> dict[BlockSignature, LatencyRow]:
     """Measure signatures in turns, so that a drift of the machine's speed meets all alike.
 
@@ -74,6 +75,8 @@ def profile(
         warmup: untimed runs of a signature at the start of each round.
         rounds: turns of every signature.
         on_progress: called after every turn with the number done and the number in all.
+        on_rows: called with finished rows as soon as there are some, so that an interruption
+            loses little.
 
     Returns:
         For each signature, median and interquartile range over its ``repetitions * rounds``
@@ -105,7 +108,10 @@ def profile(
 
     with profiler.session():
         for start in range(0, len(distinct), _CHUNK):
-            rows |= measure(distinct[start : start + _CHUNK])
+            finished = measure(distinct[start : start + _CHUNK])
+            rows |= finished
+            if on_rows is not None:
+                on_rows(finished)
     return rows
 
 

@@ -89,5 +89,10 @@ class BlockSignature:
         applying = ((name, getattr(self, name)) for name in SIGNATURE_FIELDS[6:])
         return ", ".join(f"{name}={value}" for name, value in applying if value)
 
+    @property
+    def description(self) -> str:
+        """All of it: ``str()``, and what that leaves out in brackets."""
+        return f"{self} ({self.details})" if self.details else str(self)
+
 
 SIGNATURE_FIELDS = tuple(field.name for field in fields(BlockSignature))

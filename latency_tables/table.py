@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from math import inf
 from typing import Annotated, Literal
@@ -12,10 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from latency_tables.signature import BlockSignature
 
-MEASURE_WITH = "evounet profile --unet UNET --table {name}"
+MEASURE_WITH = "evounet profile {unet} --table {table}"
+PROFILED_RUNTIME = "torch"  # what evounet profile runs blocks with
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 # Milliseconds taken under different ones of these must not end up in one sum.
-_SAME_CONDITIONS = ("chip", "os", "runtime", "precision", "attention", "threads")
+_SAME_CONDITIONS = (
+    "chip",
+    "os",
+    "runtime",
+    "runtime_version",
+    "precision",
+    "attention",
+    "threads",
+    "method",
+)
 
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -30,22 +41,22 @@ class MissingRowsError(TableError):
     Attributes:
         table: name of the table.
         signatures: every absent one, without repetition.
-        command: the command that measures them.
+        remedy: what to do about it, with the command that measures them.
     """
 
-    def __init__(self, table: str, signatures: Sequence[BlockSignature], command: str) -> None:
-        super().__init__(table, signatures, command)  # all three, so that workers can pickle it
+    def __init__(self, table: str, signatures: Sequence[BlockSignature], remedy: str) -> None:
+        super().__init__(table, signatures, remedy)  # all three, so that workers can pickle it
         self.table = table
         self.signatures = tuple(signatures)
-        self.command = command
+        self.remedy = remedy
 
     def __str__(self) -> str:
         rows = "row" if len(self.signatures) == 1 else "rows"
         return "\n".join(
             [
                 f"latency table '{self.table}' lacks {len(self.signatures)} {rows}:",
-                *(f"  {s} ({s.details})" if s.details else f"  {s}" for s in self.signatures),
-                f"measure on that device with: {self.command}",
+                *(f"  {signature.description}" for signature in self.signatures),
+                self.remedy,
             ]
         )
 
@@ -79,7 +90,7 @@ class TableMetadata(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=NAME_PATTERN)
     device: _Text
     chip: _Text
     os: _Text
@@ -93,6 +104,15 @@ class TableMetadata(BaseModel):
     measured_at: date
     command: _Text
     source: _Text | None = None
+
+    def differences(self, other: TableMetadata) -> list[str]:
+        """The conditions in which two tables differ: ``precision ('fp32' and 'bf16')``."""
+        return [
+            f"{name} ({mine!r} and {theirs!r})"
+            for name in _SAME_CONDITIONS
+            for mine, theirs in [(getattr(self, name), getattr(other, name))]
+            if mine != theirs
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +141,7 @@ class LatencyRow:
             raise ValueError(f"repetitions is {self.repetitions}; it must be 0 or more")
 
 
-ROW_FIELDS = tuple(field.name for field in fields(LatencyRow))
+ROW_FIELDS = tuple(each.name for each in fields(LatencyRow))
 
 
 @dataclass(frozen=True)
@@ -131,8 +151,9 @@ class LatencyTable:
     Attributes:
         metadata: on what, how and when.
         rows: at least one.
-        measure_with: the command that errors recommend for absent rows, ``{name}`` standing for
-            the table's name.
+        measure_with: the command that errors recommend for absent rows, where it is not
+            ``evounet profile UNET --table NAME``. It is no part of the table: two that differ
+            in nothing else are equal.
 
     Raises:
         TableError: if there is no row.
@@ -140,18 +161,29 @@ class LatencyTable:
 
     metadata: TableMetadata
     rows: Mapping[BlockSignature, LatencyRow]
-    measure_with: str = MEASURE_WITH
+    measure_with: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.rows:
-            raise TableError(
-                f"latency table '{self.metadata.name}' has no row; measure with: {self.command}"
-            )
+            raise TableError(f"latency table '{self.metadata.name}' has no row; {self.remedy}")
 
     @property
-    def command(self) -> str:
-        """The command that measures rows for this table."""
-        return self.measure_with.format(name=self.metadata.name)
+    def is_profiled(self) -> bool:
+        """Whether ``evounet profile`` can measure further rows, given the device."""
+        return self.metadata.method == "measured" and self.metadata.runtime == PROFILED_RUNTIME
+
+    @property
+    def remedy(self) -> str:
+        """What to do about absent rows: the command that measures them, and on what device."""
+        conditions = self.metadata
+        command = self.measure_with
+        if command is None and conditions.method != "measured":
+            return f"its figures are {conditions.method}: add the rows, or use another table"
+        if command is None and not self.is_profiled:
+            return f"measure on {conditions.device} as the others were: {conditions.command}"
+        if command is None:
+            command = MEASURE_WITH.format(unet="UNET", table=conditions.name)
+        return f"measure on {conditions.device} with: {command}"
 
     def latency_ms(self, signatures: Iterable[BlockSignature]) -> float:
         """Sum of the medians of ``signatures``, each as often as it occurs, in ms.
@@ -164,7 +196,7 @@ class LatencyTable:
             return sum(self.rows[signature].median_ms for signature in signatures)
         except KeyError:
             missing = self.missing(signatures)
-            raise MissingRowsError(self.metadata.name, missing, self.command) from None
+            raise MissingRowsError(self.metadata.name, missing, self.remedy) from None
 
     def missing(self, signatures: Iterable[BlockSignature]) -> list[BlockSignature]:
         """Those of ``signatures`` that have no row, each once, in their order."""
@@ -181,15 +213,18 @@ class LatencyTable:
             TableError: if the two were not taken under the same conditions, naming the fields of
                 the metadata that differ.
         """
-        differences = [
-            f"{field} ({mine!r} and {theirs!r})"
-            for field in _SAME_CONDITIONS
-            for mine, theirs in [(getattr(self.metadata, field), getattr(other.metadata, field))]
-            if mine != theirs
-        ]
+        self.check_conditions(other.metadata)
+        return replace(self, rows={**self.rows, **other.rows})
+
+    def check_conditions(self, other: TableMetadata) -> None:
+        """Refuse rows that were not taken under this table's conditions.
+
+        Raises:
+            TableError: naming the fields of the metadata that differ.
+        """
+        differences = self.metadata.differences(other)
         if differences:
             raise TableError(
-                f"latency tables '{self.metadata.name}' and '{other.metadata.name}' differ in "
+                f"latency tables '{self.metadata.name}' and '{other.name}' differ in "
                 f"{', '.join(differences)}; keep them as two tables"
             )
-        return replace(self, rows={**self.rows, **other.rows})

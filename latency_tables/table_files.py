@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -43,19 +44,34 @@ def write_table(table: LatencyTable, folder: Path | str) -> Path:
         The path of the metadata file.
     """
     toml, csv = table_paths(Path(folder) / f"{table.metadata.name}.toml")
-    toml.parent.mkdir(parents=True, exist_ok=True)
-    texts = {csv: _rows_text(table), toml: _metadata_text(table)}
-    # In the same folder, since a file can be replaced in one step only within a file system.
-    drafts = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in texts}
-    try:
-        for path, text in texts.items():
-            drafts[path].write_text(text, encoding="utf-8")
-        for path, draft in drafts.items():
-            os.replace(draft, path)
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
+    _replace_files({csv: _rows_text(table).encode(), toml: _metadata_text(table).encode()})
     return toml
+
+
+def add_table(path: Path | str, folder: Path | str, *, overwrite: bool = False) -> Path:
+    """Check a table and copy its two files, byte by byte, into a folder.
+
+    Args:
+        path: as for :func:`read_table`.
+        folder: created where it does not exist.
+        overwrite: replace a table of that name.
+
+    Returns:
+        The path of the new metadata file.
+
+    Raises:
+        TableError: if the table is malformed, or one of its name is there and not to be
+            overwritten; nothing is written then.
+    """
+    name = read_table(path).metadata.name
+    sources = table_paths(path)
+    targets = table_paths(Path(folder) / f"{name}.toml")
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise TableError(f"{target}: already there; --overwrite replaces it")
+    pairs = zip(targets, sources, strict=True)
+    _replace_files({target: source.read_bytes() for target, source in pairs})
+    return targets[0]
 
 
 def read_table(path: Path | str) -> LatencyTable:
@@ -81,6 +97,21 @@ def read_table(path: Path | str) -> LatencyTable:
             f"{toml}, field 'name': is {metadata.name!r}, unlike the file's; make them the same"
         )
     return LatencyTable(metadata, _read_rows(csv))
+
+
+def _replace_files(contents: Mapping[Path, bytes]) -> None:
+    """Write files of one folder, replacing old ones only when all are fully written."""
+    # In the same folder, since a file can be replaced in one step only within a file system.
+    drafts = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in contents}
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            drafts[path].write_bytes(content)
+        for path, draft in drafts.items():
+            os.replace(draft, path)
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
 
 
 def _metadata_text(table: LatencyTable) -> str:

@@ -39,10 +39,12 @@ class Candidate:
         """The paper's ΔCLIP/ΔLatency (Sec. 3.2): CLIP score per ms.
 
         For a removal: CLIP lost per ms saved, the lower the better to remove. For an addition:
-        CLIP gained per ms spent, the higher the better to add.
+        CLIP gained per ms spent, the higher the better to add. Where no time changes hands, it is
+        the limit: infinite, with the sign of the loss or the gain.
         """
         if self.delta_latency_ms == 0:
-            return math.copysign(math.inf, self.delta_clip) if self.delta_clip else 0.0
+            towards = self.action.change * self.delta_clip
+            return math.copysign(math.inf, towards) if towards else 0.0
         return self.delta_clip / self.delta_latency_ms
 
     @property

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from decimal import ROUND_CEILING, Decimal
+from math import isfinite
 from pathlib import Path
 from statistics import mean
 from typing import Protocol
@@ -155,10 +157,10 @@ class Evolution:
         if phase == "remove":
             base_ms = self.latency(self.state.full)
             goal_ms = self.settings.goal_ms(base_ms, round_)
-            taken = choose_removals(candidates, self.latency(current), goal_ms)
+            taken = choose_removals(candidates, current, self.latency, goal_ms)
+            assert taken, "above a reachable target, some removal saves time"
         else:
-            slack_ms = self.settings.target_ms - self.latency(current)
-            taken = choose_additions(candidates, slack_ms)
+            taken = choose_additions(candidates, current, self.latency, self.settings.target_ms)
         after = apply_all(taken, current)
         scores = self._clip_scores(round_, weights, [current, after], "together")
         return Decision(
@@ -194,7 +196,11 @@ class Evolution:
     def _clip_scores(
         self, round_: int, weights: str, architectures: Iterable[Architecture], what: str
     ) -> dict[str, tuple[float, ...]]:
-        """CLIP scores by architecture id: from the store where known, else evaluated."""
+        """CLIP scores by architecture id: from the store where known, else evaluated.
+
+        Raises:
+            ValueError: if a score is no number, because the weights are none.
+        """
         wanted = {architecture.id: architecture for architecture in architectures}
         known = {i: self.store.get(a, weights) for i, a in wanted.items()}
         scores = {i: value for i, value in known.items() if value is not None}
@@ -203,6 +209,12 @@ class Evolution:
             with self.track(f"round {round_}: evaluating {what}", len(missing)) as on_progress:
                 evaluated = self.scorer.clip_scores(missing)
                 for done, (architecture, values) in enumerate(evaluated, start=1):
+                    if not all(map(isfinite, values)):
+                        raise ValueError(
+                            f"round {round_}: architecture {architecture.id} draws no picture (its "
+                            "CLIP score is no number): training has diverged; start again with a "
+                            "lower training.round.learning_rate"
+                        )
                     self.store.add(
                         architecture, weights, values, self.latency(architecture), round_
                     )
@@ -212,13 +224,17 @@ class Evolution:
 
 
 def choose_removals(
-    candidates: Sequence[Candidate], latency_ms: float, goal_ms: float
+    candidates: Sequence[Candidate],
+    current: Architecture,
+    latency: Callable[[Architecture], float],
+    goal_ms: float,
 ) -> list[Action]:
     """The removals with the smallest CLIP loss per ms saved, until the goal is met.
 
     Args:
         candidates: scored removals; those that save no time are left out.
-        latency_ms: of the architecture as it is.
+        current: the architecture as it is.
+        latency: of any architecture, in ms.
         goal_ms: latency to reach.
 
     Returns:
@@ -227,24 +243,30 @@ def choose_removals(
     worthwhile = [candidate for candidate in candidates if candidate.delta_latency_ms < 0]
     taken: list[Action] = []
     for candidate in sorted(worthwhile, key=lambda candidate: candidate.value):
-        if taken and latency_ms <= goal_ms:
+        if taken and latency(current) <= goal_ms:
             break
         taken.append(candidate.action)
-        latency_ms += candidate.delta_latency_ms
+        current = candidate.action.apply(current)
     return taken
 
 
-def choose_additions(candidates: Sequence[Candidate], slack_ms: float) -> list[Action]:
-    """The additions with the largest CLIP gain per ms that fit together into the slack.
+def choose_additions(
+    candidates: Sequence[Candidate],
+    current: Architecture,
+    latency: Callable[[Architecture], float],
+    target_ms: float,
+) -> list[Action]:
+    """The additions with the largest CLIP gain per ms that together stay within the target.
 
     An addition whose gain cannot be told from zero is not worth its time.
     """
     worthwhile = [c for c in candidates if c.delta_clip > 0 and c.distinguishable]
     taken: list[Action] = []
     for candidate in sorted(worthwhile, key=lambda candidate: -candidate.value):
-        if candidate.delta_latency_ms <= slack_ms:
+        grown = candidate.action.apply(current)
+        if latency(grown) <= target_ms:
             taken.append(candidate.action)
-            slack_ms -= candidate.delta_latency_ms
+            current = grown
     return taken
 
 
@@ -255,15 +277,23 @@ def apply_all(actions: Iterable[Action], architecture: Architecture) -> Architec
 
 
 def check_reachable(target_ms: float, latency: TableLatency) -> None:
-    """Refuse a target that even the smallest architecture misses.
+    """Refuse a target that even the fastest architecture misses.
 
     Raises:
         ValueError: naming the smallest latency that can be reached.
     """
-    smallest = latency(latency.inventory.smallest())
-    if target_ms < smallest:
+    full = latency.inventory.full()
+    fastest = full.without(block for block in full if latency.saved_by_removing(block) > 0)
+    if target_ms < latency(fastest):
+        least, share = latency(fastest), latency(fastest) / latency(full)
         raise ValueError(
             f"target of {target_ms:.2f} ms cannot be reached on table "
-            f"'{latency.table.metadata.name}': with every block removed the UNet still takes "
-            f"{smallest:.2f} ms; choose a target of at least that"
+            f"'{latency.table.metadata.name}': without its blocks the UNet still takes "
+            f"{_rounded_up(least)} ms, {_rounded_up(share)} of the base; "
+            "choose a target of at least that"
         )
+
+
+def _rounded_up(value: float) -> Decimal:
+    """To two decimals, so that what is printed can be asked for."""
+    return Decimal(value).quantize(Decimal("0.01"), ROUND_CEILING)

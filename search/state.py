@@ -33,16 +33,19 @@ class SearchState:
         return self.decisions[-1].after if self.decisions else self.full
 
     def save(self, path: Path) -> None:
-        """Write ``state.json`` and, for people and tools, ``decisions.jsonl`` beside it."""
+        """Write ``state.json`` and, for people and tools, ``decisions.jsonl`` beside it.
+
+        The state comes last: whatever it does not hold yet is decided, and written, once more.
+        """
         decisions = [decision.to_json() for decision in self.decisions]
         state = {
             "version": STATE_VERSION,
             "base": self.full.base.digest,
             "decisions": decisions,
         }
-        write_atomically(path, json.dumps(state, indent=1) + "\n")
         lines = "".join(json.dumps(decision) + "\n" for decision in decisions)
         write_atomically(path.with_name("decisions.jsonl"), lines)
+        write_atomically(path, json.dumps(state, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path, full: Architecture) -> SearchState:
@@ -54,10 +57,10 @@ class SearchState:
         if not path.exists():
             return cls(full)
         try:
-            value = json.loads(path.read_text())
+            value = json.loads(path.read_text(encoding="utf-8"))
             version, base = value["version"], value["base"]
             decisions = value["decisions"]
-        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise StateError(
                 f"{path}: damaged ({error}); restore it or start a new run folder"
             ) from error
@@ -67,18 +70,23 @@ class SearchState:
                 "finish the run with the evounet that began it"
             )
         if base != full.base.digest:
-            raise StateError(f"{path}: belongs to base UNet {base}, not to {full.base.digest}")
+            raise StateError(
+                f"{path}: belongs to base UNet {base}, not to {full.base.digest}; "
+                "resume with the pipeline that it began with"
+            )
         try:
             return cls(full, [Decision.from_json(decision, full) for decision in decisions])
-        except (ValueError, KeyError, TypeError) as error:
-            raise StateError(f"{path}: a decision cannot be read ({error})") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StateError(
+                f"{path}: a decision cannot be read ({error}); restore it or start a new run folder"
+            ) from error
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that at any moment the old or the new one is there, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -6,18 +6,25 @@ defines it as user attributes, so that optuna-dashboard shows it and pandas read
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
 import optuna
 from optuna.distributions import IntDistribution
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.trial import TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
 
 from search.action import MAX_MULTIPLICITY
 from supernet.architecture import Architecture
 
 _STUDY = "evounet"
+
+
+class StoreError(ValueError):
+    """A storage of evaluations that cannot be opened or read."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +48,24 @@ class EvaluationStore:
     Args:
         storage: a path (SQLite) or a URL (``postgresql://...``).
         conditions: prompts, noise, sampler and judge of every evaluation of this run.
+
+    Raises:
+        StoreError: if the storage is damaged or cannot be reached.
     """
 
     def __init__(self, storage: Path | str, conditions: str) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        url = f"sqlite:///{storage}" if isinstance(storage, Path) else storage
         self.conditions = conditions
-        self._study = optuna.create_study(
-            study_name=_STUDY,
-            storage=url,
-            directions=["maximize", "minimize"],
-            load_if_exists=True,
-        )
-        self._study.set_metric_names(["CLIP score", "latency (ms)"])
+        try:
+            self._study = _open_study(storage)
+            trials = self._study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        except (SQLAlchemyError, StorageInternalError) as error:
+            place = storage if isinstance(storage, Path) else "the storage of evaluations"
+            raise StoreError(
+                f"{place}: cannot be read ({str(error).splitlines()[0]}); move it away, "
+                "and what it held is evaluated again"
+            ) from error
         self._scores: dict[EvaluationKey, tuple[float, ...]] = {}
-        for trial in self._study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
+        for trial in trials:
             attributes = trial.user_attrs
             key = EvaluationKey(
                 attributes["architecture"], attributes["weights"], attributes["conditions"]
@@ -97,3 +107,17 @@ class EvaluationStore:
             )
         )
         self._scores[key] = scores
+
+
+def _open_study(storage: Path | str) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name=_STUDY,
+        storage=f"sqlite:///{storage}" if isinstance(storage, Path) else storage,
+        directions=["maximize", "minimize"],
+        load_if_exists=True,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names(["CLIP score", "latency (ms)"])
+    return study

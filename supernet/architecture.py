@@ -18,8 +18,9 @@ RESNET = "resnet"
 CROSS_ATTENTION = "cross_attention"
 KINDS = (RESNET, CROSS_ATTENTION)
 
-_STAGE = re.compile(r"(down|up)\.(\d+)|mid")
-_BLOCK = re.compile(r"(resnet|cross_attention) (\S+)/(\d+)")
+_NUMBER = r"(0|[1-9][0-9]*)"  # one spelling per number, so that one block has one text form
+_STAGE = re.compile(rf"(down|up)\.{_NUMBER}|mid")
+_BLOCK = re.compile(rf"(resnet|cross_attention) (\S+)/{_NUMBER}")
 
 
 class ArchitectureError(ValueError):
@@ -48,6 +49,8 @@ class BlockId:
             raise ArchitectureError(f"unknown block kind {self.kind!r}: use one of {KINDS}")
         if not _STAGE.fullmatch(self.stage):
             raise ArchitectureError(f"unknown stage {self.stage!r}: use down.N, mid or up.N")
+        if not _is_count(self.index):
+            raise ArchitectureError(f"index of a block is {self.index!r}: use 0 or more")
 
     @classmethod
     def parse(cls, text: str) -> BlockId:
@@ -125,8 +128,10 @@ class Architecture:
         if ids != sorted(set(ids)):
             raise ArchitectureError("blocks must be unique and in forward order")
         for block, count in self.blocks:
-            if count < 0:
-                raise ArchitectureError(f"multiplicity of {block} is {count}: use 0 or more")
+            if not _is_count(count):
+                raise ArchitectureError(
+                    f"multiplicity of {block} is {count!r}: use a whole number, 0 or more"
+                )
 
     @cached_property
     def multiplicities(self) -> Mapping[BlockId, int]:
@@ -184,12 +189,13 @@ class Architecture:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            ArchitectureError: if a block is malformed or a multiplicity is no whole number.
+            ArchitectureError: if ``base`` or ``blocks`` is missing or no object, a block is
+                malformed, or a multiplicity is no whole number of 0 or more.
         """
+        for field in ("base", "blocks"):
+            if not isinstance(value.get(field), Mapping):
+                raise ArchitectureError(f"an architecture needs the field '{field}', an object")
         blocks = {BlockId.parse(text): count for text, count in value["blocks"].items()}
-        for block, count in blocks.items():
-            if not isinstance(count, int) or isinstance(count, bool):
-                raise ArchitectureError(f"multiplicity of {block} is {count!r}: use a whole number")
         return cls(UNetConfig.of(value["base"]), tuple(sorted(blocks.items())))
 
     def _counts(self) -> str:
@@ -199,6 +205,11 @@ class Architecture:
         stages = {other.stage for other in self if other.kind == block.kind}
         known = [str(other) for other in self if other.stage == block.stage] or sorted(stages)
         return f"this UNet has no block '{block}'; there are: {', '.join(known)}"
+
+
+def _is_count(value: object) -> bool:
+    """Whether it is a whole number of 0 or more; ``True`` is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _canonical(value: Any) -> str:

@@ -78,9 +78,13 @@ def load_training_state(
         CheckpointError: if the file is damaged or was written for other weights.
     """
     tensors, metadata = load_tensors(path)
-    if {name for name in tensors if name.startswith("weight/")} != {
-        f"weight/{name}" for name in parameters
-    }:
+    own = {
+        f"{kind}/{name}": parameter.shape
+        for name, parameter in parameters.items()
+        for kind in ("weight", "ema")
+    }
+    found = {name: value.shape for name, value in tensors.items() if not _is_moment(name)}
+    if found != own or not {"step", "ema_step"} <= metadata.keys():
         raise CheckpointError(f"{path}: belongs to the training of another model; move it away")
     with torch.no_grad():
         for i, (name, parameter) in enumerate(parameters.items()):
@@ -88,6 +92,12 @@ def load_training_state(
             ema.shadow_params[i].copy_(tensors[f"ema/{name}"])
             moments = {m: tensors[f"{m}/{name}"] for m in _MOMENTS if f"{m}/{name}" in tensors}
             if moments:
-                optimizer.state[parameter] = moments
+                optimizer.state[parameter] = {
+                    moment: value.to(parameter.device) for moment, value in moments.items()
+                }
     ema.optimization_step = int(metadata["ema_step"])
     return int(metadata["step"])
+
+
+def _is_moment(name: str) -> bool:
+    return name.partition("/")[0] in _MOMENTS

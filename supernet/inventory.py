@@ -20,12 +20,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from latency_tables import BlockSignature
 from supernet.architecture import (
     CROSS_ATTENTION,
-    RESNET,
     Architecture,
     ArchitectureError,
     BlockId,
     UNetConfig,
 )
+from supernet.supported import check_supported
+from supernet.unet_blocks import block_ids
 
 GUIDED_BATCH = 2  # one picture under classifier-free guidance: with and without its prompt
 
@@ -106,13 +107,20 @@ class Inventory:
                 yield block.part
 
     def check(self, architecture: Architecture) -> None:
+        """See that an architecture can run on this base.
+
+        Raises:
+            ArchitectureError: if it is of another base, lacks a block, has an unknown one, or
+                repeats one that changes its shape.
+        """
         if architecture.base != self.config:
             raise ArchitectureError(
                 f"architecture {architecture.id} belongs to the base UNet "
                 f"{architecture.base.digest}, not to {self.config.digest}"
             )
-        if list(architecture) != list(self.by_id):
-            raise ArchitectureError(f"architecture {architecture.id} does not list every block")
+        for block in sorted(self.by_id.keys() ^ architecture.multiplicities.keys()):
+            problem = "does not list" if block in self.by_id else "lists an unknown block,"
+            raise ArchitectureError(f"architecture {architecture.id} {problem} '{block}'")
         for block in architecture.added:
             if self.by_id[block].changes_shape:
                 raise ArchitectureError(
@@ -151,8 +159,8 @@ def take_inventory(
         context_length: tokens of ``encoder_hidden_states``.
 
     Raises:
-        ArchitectureError: if diffusers cannot build this configuration, or it has no block that
-            can be removed.
+        ArchitectureError: if diffusers cannot build this configuration, if it is none of those
+            that are supported (naming the setting), or if it has no block that can be removed.
     """
     size = config.values.get("sample_size") or 64
     default_height, default_width = (size, size) if isinstance(size, int) else size
@@ -165,6 +173,7 @@ def take_inventory(
 def _take_inventory(
     config: UNetConfig, batch: int, height: int, width: int, context_length: int
 ) -> Inventory:
+    check_supported(config)
     unet = meta_unet(config)
     shapes, flops = _trace(unet, batch, height, width, context_length)
     reader = _Reader(unet, shapes, flops, batch, context_length)
@@ -179,38 +188,8 @@ def meta_unet(config: UNetConfig) -> UNet2DConditionModel:
     try:
         with torch.device("meta"):
             return UNet2DConditionModel.from_config(config.values).eval()
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError) as e:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as e:
         raise ArchitectureError(f"diffusers cannot build this UNet configuration: {e}") from e
-
-
-def block_ids(unet: UNet2DConditionModel) -> list[BlockId]:
-    """The removable blocks of a UNet in forward order."""
-    stages = [(f"down.{i}", stage) for i, stage in enumerate(unet.down_blocks)]
-    if unet.mid_block is not None:
-        stages.append(("mid", unet.mid_block))
-    stages += [(f"up.{i}", stage) for i, stage in enumerate(unet.up_blocks)]
-    return sorted(
-        BlockId(kind, name, index)
-        for name, stage in stages
-        for kind, attribute in ((RESNET, "resnets"), (CROSS_ATTENTION, "attentions"))
-        for index in range(len(getattr(stage, attribute, ())))
-    )
-
-
-def find_block(unet: UNet2DConditionModel, block: BlockId) -> nn.Module:
-    path, index = block.module_path
-    return _module_list(unet, path)[index]
-
-
-def replace_block(unet: UNet2DConditionModel, block: BlockId, module: nn.Module) -> None:
-    path, index = block.module_path
-    _module_list(unet, path)[index] = module
-
-
-def _module_list(unet: UNet2DConditionModel, path: str) -> nn.ModuleList:
-    modules = unet.get_submodule(path)
-    assert isinstance(modules, nn.ModuleList)
-    return modules
 
 
 def _trace(
@@ -224,7 +203,9 @@ def _trace(
         if name
     ]
     sample = torch.empty(batch, unet.config.in_channels, height, width, device="meta")
-    context = torch.empty(batch, context_length, unet.config.cross_attention_dim, device="meta")
+    widths = unet.config.cross_attention_dim  # one, or the same one for every stage
+    context_width = widths if isinstance(widths, int) else widths[0]
+    context = torch.empty(batch, context_length, context_width, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False, depth=99) as counter:
         unet(sample, torch.empty(batch, device="meta"), context)
     for hook in hooks:

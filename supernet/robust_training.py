@@ -130,7 +130,10 @@ def train(
     modules = {"unet": supernet.unet, **(also_train or {})}
     parameters = dict(_named_parameters(modules))
     optimizer = torch.optim.AdamW(
-        parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        parameters.values(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
     ema = EMAModel(parameters.values(), decay=settings.ema_decay)
     done = 0

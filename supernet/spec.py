@@ -10,7 +10,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from supernet.architecture import CROSS_ATTENTION, RESNET, Architecture, ArchitectureError
+from supernet.architecture import (
+    CROSS_ATTENTION,
+    RESNET,
+    Architecture,
+    ArchitectureError,
+    BlockId,
+)
 from supernet.inventory import Inventory, take_inventory, unet_config
 
 SPEC_VERSION = 1
@@ -89,15 +95,11 @@ class Spec(_Value):
         """The architecture that the spec describes.
 
         Raises:
-            ArchitectureError: if a block is unknown to the base.
+            ArchitectureError: if the base has no such block, or it cannot run that often.
         """
         inventory = take_inventory(unet_config(self.base))
-        found = inventory.full().to_json()
-        unknown = [block for block in self.multiplicities if block not in found["blocks"]]
-        if unknown:
-            raise ArchitectureError(f"the base UNet has no block '{unknown[0]}'")
-        found["blocks"].update(self.multiplicities)
-        architecture = Architecture.from_json(found)
+        changed = {BlockId.parse(text): count for text, count in self.multiplicities.items()}
+        architecture = inventory.full().with_multiplicities(changed)
         inventory.check(architecture)
         return architecture
 

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 from diffusers import UNet2DConditionModel
 
-from supernet.architecture import Architecture
-from supernet.inventory import Inventory, find_block, replace_block, take_inventory, unet_config
+from supernet.architecture import Architecture, ArchitectureError
+from supernet.inventory import Inventory, take_inventory, unet_config
 from supernet.stand_ins import BlockChain, skipped
+from supernet.unet_blocks import find_block, replace_block
 
 
 class Supernet:
@@ -24,9 +25,18 @@ class Supernet:
         >>> lighter = supernet.full().without([BlockId.parse("cross_attention down.0/1")])
         >>> with supernet.running(lighter) as unet:
         ...     noise = unet(sample, timestep, encoder_hidden_states).sample
+
+    Raises:
+        ArchitectureError: if the UNet is none of those that are supported, or is a standalone one
+            whose blocks were removed or repeated already.
     """
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
+        if unet.config.get("multiplicities"):
+            raise ArchitectureError(
+                "blocks of this UNet were removed or repeated already; "
+                "make the supernet of the base UNet that it was found in"
+            )
         self.unet = unet
         self.inventory: Inventory = take_inventory(unet_config(unet))
 

@@ -31,23 +31,23 @@ def analyze(
     """
     import json
 
-    from rich.console import Console
-
     from experiments.analysis import analyse, analysis_table
-    from experiments.table_views import show
+    from experiments.table_views import print_table
     from experiments.unets import choose_unet
     from latency_tables import LatencyTable, TableError, known_tables, load_table
     from search.state import write_atomically
 
     chosen = choose_unet(unet, batch=batch, context_length=context_length)
     arguments = chosen.arguments
-    if table:
-        tables = {name: load_table(name, unet=arguments) for name in table}
-    else:
-        tables = known_tables(unet=arguments)
+    tables: dict[str, LatencyTable | TableError] = (
+        {name: load_table(name, unet=arguments) for name in table}
+        if table
+        else known_tables(unet=arguments)
+    )
     usable = [each for each in tables.values() if isinstance(each, LatencyTable)]
     analysis = analyse(chosen, usable)
-    show(Console(), analysis_table(analysis))
+    typer.echo(analysis.title)
+    print_table(analysis_table(analysis))
     for each in tables.values():
         if isinstance(each, TableError):
             typer.echo(f"left out: {each}")
@@ -59,4 +59,5 @@ def analyze(
             f"evounet profile {arguments} --table my-cpu-fp32"
         )
     if json_ is not None:
+        json_.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(json_, json.dumps(analysis.to_json(), indent=2) + "\n")

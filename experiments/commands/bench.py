@@ -38,6 +38,9 @@ def bench(
         raise ValueError("bench: name one benchmark or give --all")
     if all_ and json_ is not None:
         raise ValueError("bench: --json takes one benchmark; name it instead of --all")
+    for path in (json_, write):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
     console = Console()
     results = {
         each: run_benchmark(each, quick, console) for each in (BENCHMARKS if all_ else [str(name)])

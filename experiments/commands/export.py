@@ -24,9 +24,12 @@ def export(
 
     Example: evounet export runs/demo --format diffusers --out found-pipeline
     """
-    from experiments.export import export_pipeline, export_spec
+    from experiments.export import HOW_TO_DRAW, export_pipeline, export_spec
     from experiments.run_folder import RunFolder
 
-    writer = export_pipeline if format_ is Format.DIFFUSERS else export_spec
-    writer(RunFolder(run), out, overwrite)
-    typer.echo(f"{format_.value}: {out}")
+    if format_ is Format.DIFFUSERS:
+        export_pipeline(RunFolder(run), out, overwrite)
+        typer.echo(f"pipeline: {out}\ndraw with it:\n\n{HOW_TO_DRAW.format(folder=out)}")
+    else:
+        export_spec(RunFolder(run), out, overwrite)
+        typer.echo(f"spec: {out}")

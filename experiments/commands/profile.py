@@ -43,8 +43,8 @@ def profile(
 ) -> None:
     """Measure a UNet's parts on this machine's CPU and put them into a latency table.
 
-    Only rows that the table lacks are measured. Interrupted, it goes on where it was when called
-    again. Let the machine do nothing else meanwhile.
+    Only rows that the table lacks are measured. Interrupted, the same command
+    goes on where it was. Let the machine do nothing else meanwhile.
 
     Example: evounet profile sd15 --table my-laptop-bf16 --precision bf16
     """
@@ -52,7 +52,7 @@ def profile(
 
     from evaluators.latency import TableLatency
     from experiments.profiling import cpu_profiler, find_target, measure
-    from experiments.table_views import rows_view, show
+    from experiments.table_views import print_table, rows_view
     from experiments.unets import choose_unet
     from latency_tables import available_tables, noisy, read_table
 
@@ -74,7 +74,7 @@ def profile(
         return
     shaky = {signature: row for signature, row in rows.items() if noisy(row)}
     if shaky:
-        show(console, rows_view(shaky))
+        print_table(rows_view(shaky))
         typer.echo(
             f"{len(shaky)} of {len(rows)} rows are noisy: their timings spread over more than "
             "15 % of the median; repeat with --again when the machine is quiet"

@@ -79,7 +79,11 @@ def resume(
 def _run(parts: Parts, folder: RunFolder, log: RunLog) -> None:
     from experiments.search_run import search as run_search
 
-    with folder.locked():
-        comparison = run_search(parts, folder, log)
+    try:
+        with folder.locked():
+            comparison = run_search(parts, folder, log)
+    except KeyboardInterrupt:
+        log.say(f"interrupted; continue with 'evounet resume {folder.path}'")
+        raise
     log.console.print(comparison.table())
     log.say(f"report: {folder.report}")

@@ -23,14 +23,12 @@ def list_() -> None:
 
     Example: evounet tables list
     """
-    from rich.console import Console
-
-    from experiments.table_views import show, table_list
+    from experiments.table_views import print_table, table_list
     from latency_tables import LatencyTable, available_tables, known_tables, user_folders
 
     tables = known_tables()
     if tables:
-        show(Console(), table_list(tables, available_tables()))
+        print_table(table_list(tables, available_tables()))
     for table in tables.values():
         if not isinstance(table, LatencyTable):
             typer.echo(f"{table}")
@@ -43,15 +41,12 @@ def show(name: Name) -> None:
 
     Example: evounet tables show my-laptop-bf16
     """
-    from rich.console import Console
-
-    from experiments.table_views import metadata_view, rows_view, show
+    from experiments.table_views import metadata_view, print_table, rows_view
     from latency_tables import load_table
 
     table = load_table(name)
-    console = Console()
-    show(console, metadata_view(table))
-    show(console, rows_view(table.rows))
+    print_table(metadata_view(table))
+    print_table(rows_view(table.rows))
 
 
 @app.command()
@@ -93,23 +88,21 @@ def diff(first: Name, second: Name) -> None:
 
     Example: evounet tables diff my-laptop-fp32 my-laptop-bf16
     """
-    from rich.console import Console
-
-    from experiments.table_views import diff_view, show
+    from experiments.table_views import diff_view, print_table
     from latency_tables import TableDiff, load_table
 
     difference = TableDiff.of(load_table(first), load_table(second))
     for condition in difference.conditions:
         typer.echo(f"they differ in {condition}")
     if difference.common:
-        show(Console(), diff_view(difference, first, second))
+        print_table(diff_view(difference, first, second))
         typer.echo(
             f"{len(difference.common)} common rows, median ratio {difference.median_ratio:.3f}; "
             "ratios in brackets are within the spread of the timings"
         )
     for name, signatures in ((first, difference.only_first), (second, difference.only_second)):
         for signature in signatures:
-            typer.echo(f"only in {name}: {signature} ({signature.details})")
+            typer.echo(f"only in {name}: {signature.description}")
 
 
 @app.command()
@@ -125,17 +118,15 @@ def coverage(
 
     Example: evounet tables coverage sd15 --table my-laptop-bf16
     """
-    from rich.console import Console
-
     from experiments.analysis import Coverage
-    from experiments.table_views import coverage_view, show
+    from experiments.table_views import coverage_view, print_table
     from experiments.unets import choose_unet
     from latency_tables import load_table
 
     chosen = choose_unet(unet, batch=batch, context_length=context_length)
     covered = Coverage.of(chosen.inventory, load_table(table, unet=chosen.arguments))
     if covered.missing:
-        show(Console(), coverage_view(covered))
+        print_table(coverage_view(covered))
     typer.echo(covered.summary)
     if covered.missing:
         raise typer.Exit(1)

@@ -17,11 +17,11 @@ def base(
     out: Annotated[Path, typer.Option(help="folder for the models")],
     seed: Seed = 0,
     stages: Annotated[
-        str, typer.Option(help="comma-separated: autoencoder, decoder, judge, unet")
-    ] = "autoencoder,decoder,judge,unet",
+        str, typer.Option(help="comma-separated: autoencoder, decoder, judge, text, unet")
+    ] = "autoencoder,decoder,judge,text,unet",
     set_: Overrides = None,
 ) -> None:
-    """Train every model of the shapes world from nothing: autoencoder, judge, text encoder, UNet.
+    """Train every model of the shapes world from nothing: autoencoder, CLIPs, UNet.
 
     Interrupted, it goes on where it was when called again.
 

@@ -1,14 +1,16 @@
 """``evounet train base``: every model of the shapes world, from nothing.
 
-Four stages, each of which leaves its result in the folder and is skipped where that is there
+Five stages, each of which leaves its result in the folder and is skipped where that is there
 already: ``autoencoder`` (latents), ``decoder`` (sharper pictures from the same latents),
-``judge`` (the CLIP that scores) and ``unet`` (text encoder and UNet). The first one has to come
-before ``decoder`` and ``unet``; otherwise they are independent and may run side by side.
+``judge`` (the CLIP that scores), ``text`` (the CLIP whose text half conditions) and ``unet``.
+``autoencoder`` comes before ``decoder``, and with ``text`` before ``unet``; otherwise they are
+independent and may run side by side.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,29 +19,30 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from torch import Tensor
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from experiments.progress import track
+from experiments.shapes.clip import train_clip
 from experiments.shapes.dataset import PictureSet, draw
 from experiments.shapes.diffusion import (
     build_scheduler,
-    build_text_encoder,
     build_unet,
     caption_batches,
     save_pipeline,
 )
-from experiments.shapes.judge import train_judge
-from experiments.shapes.tokenizer import build_tokenizer
+from experiments.shapes.text_encoder import text_encoder_of
+from experiments.shapes.tokenizer import load_tokenizer
 from experiments.shapes.vae import encode, train_decoder, train_vae
 from supernet.robust_training import TrainingSettings, train
 from supernet.supernet import Supernet
 
 PIPELINE, JUDGE = "pipeline", "judge"  # folders of what is trained
-STAGES = ("autoencoder", "decoder", "judge", "unet")
+STAGES = ("autoencoder", "decoder", "judge", "text", "unet")
+_DONE = "done"  # what a finished stage leaves behind
 
 
 class BaseTraining(BaseModel):
-    """How the models of the world are trained; the defaults made the shipped ones."""
+    """How the models of the world are trained."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,10 +50,11 @@ class BaseTraining(BaseModel):
     vae_steps: int = Field(1400, ge=1)
     decoder_steps: int = Field(3000, ge=1)
     vae_batch_size: int = Field(16, ge=1)
-    judge_steps: int = Field(1200, ge=1)
-    judge_batch_size: int = Field(96, ge=1)
+    judge_steps: int = Field(1500, ge=1)
+    text_steps: int = Field(1200, ge=1)
+    clip_batch_size: int = Field(96, ge=1)
     unet: TrainingSettings = TrainingSettings(
-        steps=3600, learning_rate=1.2e-3, warmup_steps=100, ema_decay=0.998, keep_prob=(1.0, 1.0)
+        steps=5000, learning_rate=1.2e-3, warmup_steps=100, ema_decay=0.998, keep_prob=(1.0, 1.0)
     )
 
 
@@ -86,17 +90,29 @@ class BaseModels:
         self.pictures = draw("train", settings.pictures, seed)
 
     def train(self, stages: Sequence[str] = STAGES) -> None:
-        """Run the stages that are not done yet; put the pipeline together once all parts exist."""
+        """Run the stages that are not done yet; put the pipeline together once all parts exist.
+
+        Raises:
+            ValueError: if a stage comes before one that it needs.
+        """
         for stage in stages:
             if self._done(stage):
                 self.console.print(f"{stage}: done already")
-            else:
-                getattr(self, f"_train_{stage}")()
+                continue
+            self._check_needs(stage)
+            getattr(self, f"_train_{stage}")()
+            (self._stage(stage) / _DONE).touch()
         if all(self._done(stage) for stage in STAGES):
             self._assemble()
 
+    def _check_needs(self, stage: str) -> None:
+        needs = {"decoder": ("autoencoder",), "unet": ("autoencoder", "text")}
+        for needed in needs.get(stage, ()):
+            if not self._done(needed):
+                raise ValueError(f"--stages: {stage} needs {needed}, which is not trained yet")
+
     def _done(self, stage: str) -> bool:
-        return (self._stage(stage) / "config.json").exists()
+        return (self._stage(stage) / _DONE).exists()
 
     def _stage(self, name: str) -> Path:
         return self.folder / "stages" / name
@@ -127,23 +143,27 @@ class BaseModels:
         vae.save_pretrained(self._stage("decoder"))
 
     def _train_judge(self) -> None:
-        with track(self.console, "judge", self.settings.judge_steps) as on_progress:
-            train_judge(
-                self.folder / JUDGE,
+        self._train_clip("judge", self.settings.judge_steps, self.seed + 1)
+
+    def _train_text(self) -> None:
+        self._train_clip("text", self.settings.text_steps, self.seed + 2)
+
+    def _train_clip(self, stage: str, steps: int, seed: int) -> None:
+        with track(self.console, f"{stage} CLIP", steps) as on_progress:
+            train_clip(
+                self._stage(stage),
                 self.pictures,
-                steps=self.settings.judge_steps,
-                batch_size=self.settings.judge_batch_size,
-                seed=self.seed + 1,
+                steps=steps,
+                batch_size=self.settings.clip_batch_size,
+                seed=seed,
                 on_progress=on_progress,
             )
-        self._stage("judge").mkdir(parents=True, exist_ok=True)
-        (self._stage("judge") / "config.json").write_text("{}\n")
 
     def _train_unet(self) -> None:
         vae, latents = self._latents()
         torch.manual_seed(self.seed)
-        tokenizer = build_tokenizer(self.seed)
-        text_encoder, unet = build_text_encoder(tokenizer), build_unet()
+        unet = build_unet()
+        tokenizer, text_encoder = self._text()
         batches = caption_batches(
             latents * vae.config.scaling_factor,
             captions(self.pictures),
@@ -152,32 +172,37 @@ class BaseModels:
             self.settings.unet.batch_size,
             self.seed,
         )
-        with track(self.console, "text encoder and UNet", self.settings.unet.steps) as on_progress:
+        with track(self.console, "UNet", self.settings.unet.steps) as on_progress:
             train(
                 Supernet(unet),
                 batches,
                 build_scheduler(),
                 self.settings.unet,
                 self.seed,
-                also_train={"text_encoder": text_encoder},
-                checkpoint=self._stage("unet.training.safetensors"),
+                checkpoint=self.folder / "stages" / "unet.training.safetensors",
                 on_progress=on_progress,
             )
-        text_encoder.save_pretrained(self._stage("text_encoder"))
         unet.save_pretrained(self._stage("unet"))
 
     def _latents(self) -> tuple[AutoencoderKL, Tensor]:
         vae = AutoencoderKL.from_pretrained(self._stage("autoencoder"))
         return vae, encode(vae, self.pictures, slice(None))
 
+    def _text(self) -> tuple[CLIPTokenizer, CLIPTextModel]:
+        tokenizer = load_tokenizer(self._stage("text"))
+        return tokenizer, text_encoder_of(self._stage("text"), tokenizer)
+
     def _assemble(self) -> None:
+        tokenizer, text_encoder = self._text()
         save_pipeline(
             self.folder / PIPELINE,
-            build_tokenizer(self.seed),
-            CLIPTextModel.from_pretrained(self._stage("text_encoder")),
+            tokenizer,
+            text_encoder,
             UNet2DConditionModel.from_pretrained(self._stage("unet")),
             AutoencoderKL.from_pretrained(self._stage("decoder")),
         )
+        judge = shutil.ignore_patterns(_DONE)
+        shutil.copytree(self._stage("judge"), self.folder / JUDGE, ignore=judge, dirs_exist_ok=True)
         made_by = {
             "command": f"evounet train base --seed {self.seed}",
             "settings": self.settings.model_dump(),

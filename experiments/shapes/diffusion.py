@@ -1,4 +1,4 @@
-"""The shapes world's latent diffusion model: text encoder, UNet and scheduler."""
+"""The shapes world's latent diffusion model: UNet, scheduler and what they train on."""
 
 from __future__ import annotations
 
@@ -8,30 +8,13 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from experiments.shapes.dataset import batch_rows
-from experiments.shapes.tokenizer import CONTEXT_LENGTH
 from supernet.robust_training import Batch, Batches
 
 _CONTEXT_WIDTH = 96
 _CAPTION_DROPOUT = 0.1  # share of captions replaced by the empty one, for guidance
-
-
-def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=_CONTEXT_WIDTH,
-            intermediate_size=4 * _CONTEXT_WIDTH,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            max_position_embeddings=CONTEXT_LENGTH,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
 
 
 def build_unet() -> UNet2DConditionModel:
@@ -73,7 +56,7 @@ def caption_batches(
         latents: ``(n, 4, 16, 16)``, times the VAE's scaling factor.
         captions: the ``n`` captions.
         tokenizer: of ``text_encoder``.
-        text_encoder: is trained too if its weights require gradients.
+        text_encoder: gives the hidden states; trained too if its weights require gradients.
         batch_size: latents per step.
         seed: together with the step it fixes the batch.
     """

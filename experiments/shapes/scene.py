@@ -23,6 +23,9 @@ _OPPOSITE = {"right of": "left of", "below": "above"}
 
 Split = Literal["train", "validation", "test"]
 
+# Every split has more scenes than that, but to draw the last ones by chance would take minutes.
+MOST_UNIQUE = 5_000
+
 
 @dataclass(frozen=True, order=True)
 class Object:
@@ -79,10 +82,10 @@ class Scene:
 
     @property
     def split(self) -> Split:
-        """``train`` unless held out; held-out captions are halved by a hash of their text."""
+        """``train`` unless held out; the held-out ones are halved by a hash of what they say."""
         if not self.held_out:
             return "train"
-        digest = hashlib.sha256(self.caption.encode()).digest()
+        digest = hashlib.sha256(self.meaning.caption.encode()).digest()
         return "validation" if digest[0] % 2 == 0 else "test"
 
     @property
@@ -153,7 +156,15 @@ def sample_scenes(split: Split, count: int, seed: int, *, unique: bool = False) 
     """``count`` scenes of one split, the same ones for the same seed.
 
     ``unique`` leaves out scenes that came before, also in other words (prompt sets want that).
+
+    Raises:
+        ValueError: if more than :data:`MOST_UNIQUE` unique ones are asked for.
     """
+    if unique and count > MOST_UNIQUE:
+        raise ValueError(
+            f"{count} different captions of the shapes world are asked for; "
+            f"it has {MOST_UNIQUE} to give"
+        )
     rng = random.Random(f"{split}-{seed}")
     scenes: list[Scene] = []
     seen: set[Scene] = set()

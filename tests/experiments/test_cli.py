@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -90,6 +91,23 @@ def test_a_table_without_a_needed_row_is_refused(tmp_path: Path) -> None:
     assert "upsample" in answer.stderr
     assert "evounet profile" in answer.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_block_is_refused(tmp_path: Path) -> None:
+    spec = {
+        "version": 1,
+        "base": json.loads((SHAPES_MODELS / "pipeline" / "unet" / "config.json").read_text()),
+        "multiplicities": {"resnet down.0/7": 0},
+        "stages": [],
+        "parameters": [0, 0],
+        "macs": [0, 0],
+        "latency": [],
+        "clip": None,
+        "provenance": {"experiment": "x", "seed": 0, "evounet": "0", "weights": ""},
+    }
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(spec))
+    assert_refused(evounet("analyze", path), "no block 'resnet down.0/7'")
 
 
 def test_a_folder_that_is_no_run_is_not_overwritten(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -261,7 +260,7 @@ def test_an_experiment_reads_back_from_its_file(
 
 def test_a_written_file_says_every_value_that_counts(file: Path) -> None:
     """A run can be repeated from its folder although defaults change."""
-    written = tomllib.loads(load_experiment(file).to_toml())
+    written = module.tomllib.loads(load_experiment(file).to_toml())
     assert written["evaluation"]["sampling"] == {
         "num_inference_steps": 50,
         "guidance_scale": 7.5,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import textwrap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +14,6 @@ import pytest
 
 from experiments.experiment import Experiment
 from experiments.run_folder import RunFolder, RunFolderError
-
-ROOT = Path(__file__).parents[2]
 
 
 def experiment(name: str) -> Experiment:
@@ -146,6 +142,7 @@ def test_killed_while_overwriting_it_is_still_a_run(
 def test_killed_while_it_begins_the_folder_is_free(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    folder.path.parent.mkdir()
     with stopping_at(0, monkeypatch) as count:
         RunFolder(folder.path.with_name("other")).create(NEW)
     assert count() > 1
@@ -164,32 +161,30 @@ def test_killed_while_it_begins_the_folder_is_free(
 
 
 @contextmanager
-def held_elsewhere(folder: RunFolder) -> Iterator[subprocess.Popen[str]]:
-    """Another process that works in the folder until it is killed."""
-    script = f"""
-        import sys, time
-        from pathlib import Path
-        sys.path.insert(0, {str(ROOT)!r})
-        from experiments.run_folder import RunFolder
-        with RunFolder(Path({str(folder.path)!r})).locked():
-            print("locked", flush=True)
-            time.sleep(600)
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True
-    )
+def held_elsewhere(folder: RunFolder) -> Iterator[int]:
+    """Another process that works in the folder until it is killed; yields its id."""
+    hears, tells = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            with folder.locked():
+                os.write(tells, b"locked")
+                time.sleep(600)
+        finally:
+            os._exit(1)
     try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "locked\n"
+        os.close(tells)
+        assert os.read(hears, 6) == b"locked"
         yield process
     finally:
-        process.kill()
-        process.communicate()
+        os.close(hears)
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
 
 
 def test_a_folder_in_use_is_refused_until_its_process_dies(used: RunFolder) -> None:
     with held_elsewhere(used) as process:
-        in_use = f"in use by process {process.pid}; wait for it or stop it"
+        in_use = f"in use by process {process}; wait for it or stop it"
         with pytest.raises(RunFolderError, match=in_use), used.locked():
             pass
         with pytest.raises(RunFolderError, match=in_use):
@@ -198,10 +193,8 @@ def test_a_folder_in_use_is_refused_until_its_process_dies(used: RunFolder) -> N
             used.create(NEW)
         assert used.load_experiment() == OLD
         assert used.state.exists()
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        with used.locked():
-            assert (used.path / ".lock").read_text() == str(os.getpid())
+    with used.locked():
+        assert (used.path / ".lock").read_text() == str(os.getpid())
     used.check_free(overwrite=True)
 
 

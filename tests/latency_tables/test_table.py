@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_every_missing_row_is_named_at_once_with_table_and_command(table: Latenc
         "latency table 'toy' lacks 2 rows:",
         "  conv_in 4->320 @ 64x64 b2",
         "  resnet 64->96 @ 8x8 b2 (temb_channels=512, norm_groups=32)",
-        "measure on that device with: evounet profile --unet UNET --table toy",
+        "measure on a toy with: evounet profile UNET --table toy",
     ]
 
 
@@ -60,6 +61,8 @@ def test_merging_prefers_the_other_tables_rows(table: LatencyTable) -> None:
     [
         ("os", "ToyOS 2"),
         ("runtime", "coreml"),
+        ("runtime_version", "2.15"),
+        ("method", "derived"),
         ("precision", "bf16"),
         ("attention", "split_einsum"),
         ("chip", "T2"),
@@ -74,14 +77,44 @@ def test_merging_under_other_conditions_is_refused(
 
 
 def test_a_table_without_rows_is_refused() -> None:
-    with pytest.raises(TableError, match="'toy' has no row; measure with: evounet profile"):
+    with pytest.raises(TableError, match="has no row; measure on a toy with: evounet profile UNET"):
         LatencyTable(make_metadata(), {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "measure_with", "remedy"),
+    [
+        ({}, None, "measure on a toy with: evounet profile UNET --table toy"),
+        ({}, "make rows", "measure on a toy with: make rows"),
+        (
+            {"runtime": "coreml"},
+            None,
+            "measure on a toy as the others were: evounet profile toy --table toy",
+        ),
+        ({"runtime": "coreml"}, "make rows", "measure on a toy with: make rows"),
+        (
+            {"method": "published"},
+            None,
+            "its figures are published: add the rows, or use another table",
+        ),
+    ],
+)
+def test_what_to_do_about_missing_rows(
+    changes: dict[str, object], measure_with: str | None, remedy: str
+) -> None:
+    table = replace(make_table(**changes), measure_with=measure_with)
+    assert table.remedy == remedy
+    with pytest.raises(MissingRowsError) as caught:
+        table.latency_ms([ABSENT])
+    assert str(caught.value).splitlines()[-1] == remedy
 
 
 def test_signatures_are_ordered_hashable_and_readable() -> None:
     assert str(RESNET) == "resnet 64->96 @ 8x8 b2"
     assert RESNET.details == "temb_channels=256, norm_groups=32"
+    assert RESNET.description == f"{RESNET} ({RESNET.details})"
     assert CONCAT.details == ""
+    assert CONCAT.description == str(CONCAT) == "skip_concat 64->128 @ 8x8 b2"
     assert sorted([CONCAT, RESNET]) == [RESNET, CONCAT]
     assert len({RESNET, RESNET, CONCAT}) == 2
 

@@ -20,6 +20,7 @@ from latency_tables import (
     LatencyRow,
     LatencyTable,
     TableError,
+    add_table,
     read_table,
     write_table,
 )
@@ -74,13 +75,14 @@ def test_blank_lines_are_skipped(table: LatencyTable, saved: Path) -> None:
 
 
 def test_loading_is_fast(tmp_path: Path) -> None:
+    """In CPU time: what else the machine does must not count."""
     rows = {replace(RESNET, height=i): LatencyRow(1.0, 0.1, 30) for i in range(300)}
     path = write_table(LatencyTable(make_metadata(), rows), tmp_path)
     times_s = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         read_table(path)
-        times_s.append(time.perf_counter() - start)
+        times_s.append(time.process_time() - start)
     assert min(times_s) < 0.050
 
 
@@ -89,22 +91,49 @@ def test_a_failure_while_saving_leaves_the_old_table(
     table: LatencyTable, saved: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     before = {path.name: path.read_text() for path in saved.parent.iterdir()}
-    write_text = Path.write_text
+    write_bytes = Path.write_bytes
 
-    def disk_full(path: Path, text: str, **kwargs: str) -> int:
-        write_text(path, text[: len(text) // 2])
+    def disk_full(path: Path, content: bytes) -> int:
+        write_bytes(path, content[: len(content) // 2])
         raise OSError("disk full")
 
     def fail(*_: object) -> None:
         raise OSError("read-only")
 
     if failing == "write":
-        monkeypatch.setattr(Path, "write_text", disk_full)
+        monkeypatch.setattr(Path, "write_bytes", disk_full)
     else:
         monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match=r"disk full|read-only"):
         write_table(replace(table, rows={ABSENT: LatencyRow(9.0, 0.0, 1)}), saved.parent)
     assert {path.name: path.read_text() for path in saved.parent.iterdir()} == before
+
+
+def test_adding_copies_both_files_byte_by_byte(saved: Path, tmp_path: Path) -> None:
+    saved.write_text(f"# from a friend\n{saved.read_text()}")
+    added = add_table(saved.with_suffix(".csv"), tmp_path / "new" / "folder")
+    assert added == tmp_path / "new" / "folder" / "toy.toml"
+    for suffix in (".toml", ".csv"):
+        assert added.with_suffix(suffix).read_bytes() == saved.with_suffix(suffix).read_bytes()
+    assert len(list(added.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize("present", [".toml", ".csv"])
+def test_adding_overwrites_only_if_told_to(saved: Path, tmp_path: Path, present: str) -> None:
+    there = tmp_path / "folder" / f"toy{present}"
+    there.parent.mkdir()
+    there.write_text("precious")
+    with pytest.raises(TableError, match=rf"toy\{present}: already there; --overwrite replaces it"):
+        add_table(saved, there.parent)
+    assert [path.read_text() for path in there.parent.iterdir()] == ["precious"]
+    assert read_table(add_table(saved, there.parent, overwrite=True)) == read_table(saved)
+
+
+def test_a_broken_table_is_not_added(saved: Path, tmp_path: Path) -> None:
+    saved.write_text("")
+    with pytest.raises(TableError, match=r"toy\.toml: the file is empty"):
+        add_table(saved, tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
 
 
 def edit(suffix: str, old: str, new: str) -> Callable[[Path], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +12,15 @@ from types import ModuleType
 import pytest
 from toy_table import make_table
 
-from latency_tables import LatencyTable, TableError, available_tables, load_table, write_table
+from latency_tables import (
+    LatencyTable,
+    TableError,
+    available_tables,
+    known_tables,
+    load_table,
+    user_folders,
+    write_table,
+)
 from latency_tables.registry import ENTRY_POINT_GROUP
 
 # One chip for each place, so that a loaded table tells where it came from.
@@ -98,6 +107,47 @@ def test_faulty_plug_ins_are_named(bare_registry: Path, monkeypatch: pytest.Monk
     plug_in(monkeypatch, 5)
     with pytest.raises(TableError, match="is a int; make it a path or a LatencyTable"):
         load_table("toy")
+
+
+def test_every_known_table_or_its_fault(
+    bare_registry: Path, table: LatencyTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_table(table, bare_registry)
+    declare(monkeypatch, EntryPoint("phone", "no_such_package:table", ENTRY_POINT_GROUP))
+    known = known_tables(unet="sd15")
+    assert list(known) == ["phone", "toy"]
+    assert isinstance(known["phone"], TableError)
+    assert known["toy"] == table
+
+
+def test_a_loaded_table_knows_the_command_for_its_unet(bare_registry: Path) -> None:
+    path = write_table(make_table(), bare_registry)
+    for name in ("toy", str(path)):
+        remedy = load_table(name, unet="sd15 --batch 1").remedy
+        assert remedy == f"measure on a toy with: evounet profile sd15 --batch 1 --table {name}"
+    write_table(make_table(runtime="coreml"), bare_registry)
+    assert load_table("toy", unet="sd15") == make_table(runtime="coreml")
+    assert load_table("toy", unet="sd15").measure_with is None
+
+
+def test_a_plug_in_keeps_its_own_command(
+    bare_registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug_in(monkeypatch, replace(make_table(), measure_with="make rows"))
+    assert load_table("toy", unet="sd15").measure_with == "make rows"
+
+
+def test_the_users_folders(
+    bare_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "home" / ".evounet" / "tables"
+    assert user_folders() == [own]
+    assert available_tables() == {}  # though there is no such folder yet
+    write_table(make_table(), own)
+    assert load_table("toy") == make_table()
+    monkeypatch.setenv("EVOUNET_TABLES", str(bare_registry))
+    assert user_folders() == [bare_registry]
+    assert available_tables() == {}
 
 
 def test_a_folder_that_is_none_is_named(

@@ -23,7 +23,7 @@ def make_metadata(**changes: object) -> TableMetadata:
         "method": "measured",
         "measured_how": "30 timings",
         "measured_at": date(2026, 11, 24),
-        "command": "evounet profile --unet toy --table toy",
+        "command": "evounet profile toy --table toy",
     }
     return TableMetadata.model_validate(values | changes)
 

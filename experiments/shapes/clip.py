@@ -1,4 +1,4 @@
-"""The judge: a CLIP of the shapes world, trained apart from the text encoder that conditions.
+"""A CLIP of the shapes world: one of them judges, the text half of another conditions the UNet.
 
 It is an open_clip model in a folder that open_clip loads by ``local-dir:FOLDER``, as it would
 load any other CLIP.
@@ -24,12 +24,12 @@ from experiments.shapes.scene import Scene
 from experiments.shapes.tokenizer import CONTEXT_LENGTH, save_tokenizer
 
 _MEAN, _STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-_DISTRACTORS_PER_PICTURE = 2
+_DISTRACTORS_PER_PICTURE = 3
 _MAX_LOGIT_SCALE = 100.0  # the bound of the CLIP paper
 
 
 def model_config(vocab_size: int) -> dict[str, object]:
-    """open_clip's configuration of the judge."""
+    """open_clip's configuration of it."""
     return {
         "embed_dim": 128,
         # A tuple of layers makes it a ResNet: on small pictures it learns faster than a ViT.
@@ -45,7 +45,11 @@ def model_config(vocab_size: int) -> dict[str, object]:
     }
 
 
-def train_judge(
+def build_clip(vocab_size: int) -> open_clip.CLIP:
+    return open_clip.CLIP(**model_config(vocab_size))
+
+
+def train_clip(
     folder: Path,
     pictures: PictureSet,
     *,
@@ -65,7 +69,7 @@ def train_judge(
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
     torch.manual_seed(seed)
-    model = open_clip.model.CLIP(**config["model_cfg"])  # type: ignore[arg-type]
+    model = build_clip(len(tokenizer))
     tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05)
     schedule = OneCycleLR(optimizer, max_lr=1e-3, total_steps=steps, pct_start=0.1)
@@ -76,7 +80,7 @@ def train_judge(
         negatives = [caption for scene in scenes for caption in _negatives(scene, rng)]
         with torch.autocast("cpu", torch.bfloat16):
             images = model.encode_image(pictures.images(rows), normalize=True)
-            texts = model.encode_text(tokenize(captions + negatives), normalize=True)
+        texts = model.encode_text(tokenize(captions + negatives), normalize=True)
         loss = _contrastive_loss(images.float(), texts.float(), model.logit_scale.exp())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -91,14 +95,19 @@ def train_judge(
 
 
 def _negatives(scene: Scene, rng: random.Random) -> list[str]:
-    """Captions with one attribute changed, every attribute alike, none of them held out.
+    """Captions with one attribute changed, none of them held out.
 
-    A caption that training only ever calls wrong would be judged wrong on sight, also where it
-    is right.
+    The first has the wrong relation if there is one, which is the hardest to learn: it takes
+    all of which object is where. The others change any attribute, each as often as the next.
+    (A caption that training only ever calls wrong would be judged wrong on sight, also where it
+    is right, so held-out ones do not come up.)
     """
     groups = [[other for other in group if not other.held_out] for group in scene.variations()]
     groups = [group for group in groups if group]
-    return [rng.choice(rng.choice(groups)).caption for _ in range(_DISTRACTORS_PER_PICTURE)]
+    relations = [other for group in groups for other in group if other.relation != scene.relation]
+    chosen = [relations or rng.choice(groups)]
+    chosen += rng.choices(groups, k=_DISTRACTORS_PER_PICTURE - 1)
+    return [rng.choice(group).caption for group in chosen]
 
 
 def _contrastive_loss(images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:

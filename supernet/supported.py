@@ -1,0 +1,56 @@
+"""Which UNets evounet takes: Stable Diffusion's kind. All others are refused with the reason.
+
+Block ids, signatures and the call ``unet(sample, timestep, encoder_hidden_states)`` hold for UNets
+of ResNets and transformers that are conditioned on a timestep and a prompt, and for no others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from supernet.architecture import ArchitectureError, UNetConfig
+
+_CONDITIONING = "this UNet is conditioned on more than a timestep and a prompt"
+_BLOCKS = "this UNet has parts for which there is no latency signature"
+
+# Settings of UNet2DConditionModel with the values that they may have, the default among them;
+# a list may have them in any mixture.
+_RULES: tuple[tuple[str, tuple[Any, ...], str], ...] = (
+    ("class_embed_type", (None,), _CONDITIONING),
+    ("num_class_embeds", (None,), _CONDITIONING),
+    ("addition_embed_type", (None,), _CONDITIONING),
+    ("encoder_hid_dim", (None,), _CONDITIONING),
+    ("encoder_hid_dim_type", (None,), _CONDITIONING),
+    ("attention_type", ("default",), _CONDITIONING),
+    ("down_block_types", ("CrossAttnDownBlock2D", "DownBlock2D"), _BLOCKS),
+    ("mid_block_type", ("UNetMidBlock2DCrossAttn", "UNetMidBlock2D", None), _BLOCKS),
+    ("up_block_types", ("CrossAttnUpBlock2D", "UpBlock2D"), _BLOCKS),
+    ("only_cross_attention", (False,), _BLOCKS),
+    ("dual_cross_attention", (False,), _BLOCKS),
+    ("resnet_time_scale_shift", ("default",), _BLOCKS),
+    ("time_embedding_type", ("positional",), _BLOCKS),
+    ("conv_in_kernel", (3,), _BLOCKS),
+    ("conv_out_kernel", (3,), _BLOCKS),
+)
+
+
+def check_supported(config: UNetConfig) -> None:
+    """See that a configuration is of a UNet that can be analysed and searched.
+
+    Raises:
+        ArchitectureError: naming the setting, its value, why it is refused and what it may be.
+    """
+    for setting, allowed, reason in _RULES:
+        value = config.values.get(setting, allowed[0])
+        for each in value if isinstance(value, list) else [value]:
+            if each not in allowed:
+                choices = " or ".join(str(choice) for choice in allowed)
+                raise ArchitectureError(
+                    f"{reason}: {setting} is {each!r}; only {choices} is supported"
+                )
+    widths = config.values.get("cross_attention_dim")
+    if isinstance(widths, list) and len(set(widths)) > 1:
+        raise ArchitectureError(
+            f"the stages of this UNet take prompts of different widths: cross_attention_dim is "
+            f"{widths}; only one width is supported"
+        )

@@ -1,0 +1,155 @@
+"""Evaluators: an architecture's scores, a pipeline that cannot be loaded, the weights' digest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small_models import PROMPTS, SAMPLING
+
+from evaluators.clip_score import ClipScorer
+from evaluators.evaluator import Evaluator, EvaluatorSpec, load_pipeline, weights_digest
+from evaluators.generation import encode_prompts, generate
+from supernet.architecture import Architecture, BlockId
+
+REMOVED = BlockId.parse("cross_attention mid/0")
+
+
+@pytest.fixture
+def evaluator(spec: EvaluatorSpec) -> Evaluator:
+    return Evaluator(spec)
+
+
+@pytest.fixture
+def copied(pipeline_folder: str, tmp_path: Path) -> Path:
+    """A copy of the pipeline's folder, to be damaged."""
+    return Path(shutil.copytree(pipeline_folder, tmp_path / "pipeline"))
+
+
+def reduced(evaluator: Evaluator) -> Architecture:
+    return evaluator.supernet.full().without([REMOVED])
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        load_pipeline(str(folder))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_scores_are_those_of_its_parts(evaluator: Evaluator, spec: EvaluatorSpec) -> None:
+    pipeline, scorer = load_pipeline(spec.pipeline), ClipScorer(spec.clip)
+    images = generate(pipeline, PROMPTS, encode_prompts(pipeline, PROMPTS), SAMPLING)
+    scores = scorer.score(images, scorer.embed_captions(PROMPTS.prompts))
+    full = evaluator.supernet.full()
+    assert torch.equal(evaluator.images(full), images)
+    assert evaluator.clip_scores(full) == tuple(scores.tolist())
+
+
+def test_scores_belong_to_the_architecture(evaluator: Evaluator) -> None:
+    full = evaluator.supernet.full()
+    before = evaluator.clip_scores(full)
+    assert evaluator.clip_scores(reduced(evaluator)) != before
+    assert evaluator.clip_scores(full) == before  # nothing stays behind
+
+
+def test_scores_belong_to_the_weights(evaluator: Evaluator) -> None:
+    full = evaluator.supernet.full()
+    weights = {n: v.clone() for n, v in evaluator.supernet.unet.state_dict().items()}
+    before = evaluator.clip_scores(full)
+    changed = {**weights, "conv_out.weight": 2 * weights["conv_out.weight"]}
+    evaluator.load_weights(changed)
+    assert evaluator.clip_scores(full) != before
+    evaluator.load_weights(weights)
+    assert evaluator.clip_scores(full) == before
+
+
+def test_weights_of_another_unet_are_refused(evaluator: Evaluator) -> None:
+    weights = evaluator.supernet.unet.state_dict()
+    del weights["conv_out.weight"]
+    with pytest.raises(RuntimeError, match=r"conv_out\.weight"):
+        evaluator.load_weights(weights)
+
+
+def test_more_prompts_leave_the_scores_of_the_first_ones(spec: EvaluatorSpec) -> None:
+    few = replace(PROMPTS, prompts=PROMPTS.prompts[:2], distractors=PROMPTS.distractors[:2])
+    some, all_ = Evaluator(replace(spec, prompts=few)), Evaluator(spec)
+    full = all_.supernet.full()
+    assert some.clip_scores(full) == pytest.approx(all_.clip_scores(full)[:2], abs=1e-5)
+
+
+def test_a_pipeline_is_loaded_in_fp32_whatever_it_was_saved_in(
+    pipeline_folder: str, tmp_path: Path
+) -> None:
+    load_pipeline(pipeline_folder).to(torch.float16).save_pretrained(tmp_path)
+    pipeline = load_pipeline(str(tmp_path))
+    for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        assert module.dtype == torch.float32
+        assert not module.training
+        assert not any(weight.requires_grad for weight in module.parameters())
+
+
+def test_loading_a_pipeline_warns_of_nothing(pipeline_folder: str, recwarn: object) -> None:
+    load_pipeline(pipeline_folder)
+    assert [str(warning.message) for warning in recwarn] == []  # type: ignore[attr-defined]
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    missing = tmp_path / "nothing"
+    assert refusal(missing).startswith(
+        f"{missing}: no usable Stable Diffusion folder or reachable Hugging Face id ("
+    )
+
+
+def test_a_folder_without_a_pipeline(tmp_path: Path) -> None:
+    assert refusal(tmp_path).startswith(f"{tmp_path}: no usable Stable Diffusion folder (")
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+@pytest.mark.parametrize("kept", [0.5, 0.001], ids=["half", "header"])
+def test_truncated_weights(copied: Path, part: str, kept: float) -> None:
+    (weights,) = (copied / part).glob("*.safetensors")
+    content = weights.read_bytes()
+    weights.write_bytes(content[: int(kept * len(content))])
+    assert refusal(copied).startswith(f"{copied}: no usable Stable Diffusion folder (")
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_absent_weights(copied: Path, part: str) -> None:
+    (weights,) = (copied / part).glob("*.safetensors")
+    weights.unlink()
+    assert refusal(copied).startswith(f"{copied}: no usable Stable Diffusion folder (")
+
+
+def test_weights_that_do_not_fit_the_configuration(copied: Path) -> None:
+    path = copied / "unet" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"cross_attention_dim": 24}))
+    assert refusal(copied).startswith(f"{copied}: no usable Stable Diffusion folder (")
+
+
+def test_the_digest_changes_with_any_weight_name_or_precision() -> None:
+    weights = {"a": torch.zeros(2, 3), "b": torch.ones(4)}
+    digest = weights_digest(weights)
+    assert len(digest) == 12
+    assert digest == weights_digest(dict(reversed(weights.items())))
+    nudged = weights["a"].clone()
+    nudged[1, 2] = 1e-30
+    others = [
+        {**weights, "a": nudged},
+        {"a": weights["a"], "c": weights["b"]},
+        {**weights, "b": weights["b"].bfloat16()},
+        {"a": weights["a"]},
+    ]
+    assert len({digest, *map(weights_digest, others)}) == 1 + len(others)
+
+
+def test_the_digest_sees_values_not_memory_layout() -> None:
+    weight = torch.arange(6.0).view(2, 3)
+    assert weights_digest({"a": weight.T}) == weights_digest({"a": weight.T.contiguous()})
+    assert weights_digest({"a": weight.T}) != weights_digest({"a": weight})

@@ -1,0 +1,141 @@
+"""Pictures are a function of architecture, prompt, row, noise seed and settings; nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from pydantic import ValidationError
+from small_models import PROMPTS, SAMPLING
+from torch import Tensor
+
+from evaluators.evaluator import load_pipeline
+from evaluators.generation import SamplingSettings, encode_prompts, generate
+from evaluators.prompts import PromptSet
+
+LATENTS = (4, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def pipeline(pipeline_folder: str) -> StableDiffusionPipeline:
+    return load_pipeline(pipeline_folder)
+
+
+@pytest.fixture(scope="module")
+def pictures(pipeline: StableDiffusionPipeline) -> Tensor:
+    return drawn(pipeline)
+
+
+def drawn(
+    pipeline: StableDiffusionPipeline,
+    prompts: PromptSet = PROMPTS,
+    rows: range | None = None,
+    **settings: object,
+) -> Tensor:
+    sampling = SAMPLING.model_copy(update=settings)
+    return generate(pipeline, prompts, encode_prompts(pipeline, prompts), sampling, rows)
+
+
+def plain_call(
+    pipeline: StableDiffusionPipeline, prompts: PromptSet, guidance_scale: float
+) -> Tensor:
+    """What diffusers' own call draws from the same latents."""
+    images: Tensor = pipeline(
+        list(prompts.prompts),
+        latents=prompts.noise(range(len(prompts)), LATENTS),
+        num_inference_steps=SAMPLING.num_inference_steps,
+        guidance_scale=guidance_scale,
+        output_type="pt",
+    ).images
+    return images
+
+
+def test_pictures_are_what_the_docstring_says(pictures: Tensor) -> None:
+    assert pictures.shape == (len(PROMPTS), 3, 16, 16)
+    assert pictures.dtype == torch.float32
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
+    assert pictures.std(dim=(1, 2, 3)).min() > 0.01  # none of them is flat
+
+
+def test_the_same_call_draws_the_same_bits(
+    pipeline: StableDiffusionPipeline, pictures: Tensor
+) -> None:
+    torch.manual_seed(123)  # no global random state takes part
+    assert torch.equal(drawn(pipeline), pictures)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0, 7.5])
+def test_equals_a_plain_call_of_the_stock_pipeline(
+    pipeline: StableDiffusionPipeline, guidance_scale: float
+) -> None:
+    ours = drawn(pipeline, guidance_scale=guidance_scale)
+    torch.testing.assert_close(
+        ours, plain_call(pipeline, PROMPTS, guidance_scale), atol=1e-5, rtol=0
+    )
+
+
+def test_guidance_matters(pipeline: StableDiffusionPipeline, pictures: Tensor) -> None:
+    assert (drawn(pipeline, guidance_scale=1.0) - pictures).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("rows", [range(1, 3), range(3, 4), range(0, 4, 2)], ids=str)
+def test_some_rows_are_those_rows_of_all(
+    pipeline: StableDiffusionPipeline, pictures: Tensor, rows: range
+) -> None:
+    some = drawn(pipeline, rows=rows)
+    torch.testing.assert_close(some, pictures[list(rows)], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_the_batch_size_changes_no_more_than_rounding(
+    pipeline: StableDiffusionPipeline, pictures: Tensor, batch_size: int
+) -> None:
+    torch.testing.assert_close(drawn(pipeline, batch_size=batch_size), pictures, atol=1e-5, rtol=0)
+
+
+def test_a_picture_does_not_depend_on_other_prompts(
+    pipeline: StableDiffusionPipeline, pictures: Tensor
+) -> None:
+    first, _, third, _ = PROMPTS.prompts
+    others = PromptSet((first, "a large red ring on a gray background", third), PROMPTS.seed)
+    changed = drawn(pipeline, others)
+    torch.testing.assert_close(changed[[0, 2]], pictures[[0, 2]], atol=1e-5, rtol=0)
+    assert (changed[1] - pictures[1]).abs().max() > 1e-3
+
+
+def test_a_picture_depends_on_its_row_and_on_the_seed(
+    pipeline: StableDiffusionPipeline, pictures: Tensor
+) -> None:
+    twice = drawn(pipeline, PromptSet((PROMPTS.prompts[0],) * 2, PROMPTS.seed))
+    assert (twice[0] - twice[1]).abs().max() > 1e-3
+    other_seed = drawn(pipeline, replace(PROMPTS, seed=PROMPTS.seed + 1))
+    assert (other_seed - pictures).abs().amax(dim=(1, 2, 3)).min() > 1e-3
+
+
+def test_bf16_is_close_and_answers_in_fp32(
+    pipeline: StableDiffusionPipeline, pictures: Tensor
+) -> None:
+    rounded = drawn(pipeline, precision="bf16")
+    assert rounded.dtype == torch.float32
+    assert 0 < (rounded - pictures).abs().mean() < 0.02
+    assert pipeline.unet.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"num_inference_steps": 0},
+        {"guidance_scale": 0.5},
+        {"batch_size": 0},
+        {"precision": "fp8"},
+        {"steps": 50},
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_refused(values: dict[str, object]) -> None:
+    (field,) = values
+    with pytest.raises(ValidationError, match=field):
+        SamplingSettings.model_validate(values)

@@ -1,0 +1,188 @@
+"""Evaluators in Ray: scores do not depend on workers, their number, or their survival."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import ray
+import torch
+
+from evaluators.evaluator import Evaluator, EvaluatorSpec, weights_digest
+from evaluators.pool import EvaluatorPool
+from supernet.architecture import Architecture
+
+Scores = dict[str, tuple[float, ...]]
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[str]:
+    """Four CPUs of Ray for all tests of this module; its address."""
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def one_worker(spec: EvaluatorSpec, local_ray: str) -> Iterator[EvaluatorPool]:
+    with EvaluatorPool(spec, workers=1) as pool:
+        yield pool
+    assert ray.is_initialized()  # a Ray that was there before is left running
+
+
+@pytest.fixture(scope="module")
+def two_workers(spec: EvaluatorSpec, local_ray: str) -> Iterator[EvaluatorPool]:
+    with EvaluatorPool(spec, workers=2) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def evaluator(spec: EvaluatorSpec) -> Evaluator:
+    return Evaluator(spec)
+
+
+@pytest.fixture(scope="module")
+def architectures(evaluator: Evaluator) -> list[Architecture]:
+    full = evaluator.supernet.full()
+    return [full, *(full.without([block]) for block in full)]
+
+
+@pytest.fixture(scope="module")
+def expected(evaluator: Evaluator, architectures: list[Architecture]) -> Scores:
+    """The scores that an evaluator without Ray gives, with one thread as the workers have."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    scores = {each.id: evaluator.clip_scores(each) for each in architectures}
+    torch.set_num_threads(threads)
+    return scores
+
+
+@pytest.fixture(scope="module")
+def weights(evaluator: Evaluator) -> dict[str, torch.Tensor]:
+    return dict(evaluator.supernet.unet.state_dict())
+
+
+def scores_of(pool: EvaluatorPool, architectures: list[Architecture]) -> Scores:
+    return {each.id: values for each, values in pool.clip_scores(architectures)}
+
+
+def kill_workers(pool: EvaluatorPool) -> None:
+    """End the processes of all actors, as a crash or a lack of memory would."""
+    for actor in pool._actors:
+        process = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()))
+        os.kill(process, signal.SIGKILL)
+
+
+def test_scores_are_the_same_bits_with_one_worker_and_with_two(
+    one_worker: EvaluatorPool,
+    two_workers: EvaluatorPool,
+    weights: dict[str, torch.Tensor],
+    architectures: list[Architecture],
+    expected: Scores,
+) -> None:
+    assert len(set(expected.values())) > 1
+    for pool in (one_worker, two_workers):
+        assert pool.load_weights(weights) == weights_digest(weights)
+        assert scores_of(pool, architectures) == expected
+
+
+def test_killed_workers_are_survived(
+    two_workers: EvaluatorPool,
+    weights: dict[str, torch.Tensor],
+    architectures: list[Architecture],
+    expected: Scores,
+) -> None:
+    two_workers.load_weights(weights)
+    results = two_workers.clip_scores(architectures)
+    first, values = next(results)
+    kill_workers(two_workers)  # with most architectures still to be scored
+    assert {first.id: values} | {each.id: values for each, values in results} == expected
+
+
+def test_scores_follow_the_weights(
+    one_worker: EvaluatorPool,
+    weights: dict[str, torch.Tensor],
+    architectures: list[Architecture],
+    expected: Scores,
+) -> None:
+    changed = {**weights, "conv_out.weight": 2 * weights["conv_out.weight"]}
+    assert one_worker.load_weights(changed) != weights_digest(weights)
+    other = scores_of(one_worker, architectures[:2])
+    assert all(other[each.id] != expected[each.id] for each in architectures[:2])
+    one_worker.load_weights(weights)
+    assert scores_of(one_worker, architectures[:1]) == {
+        architectures[0].id: expected[architectures[0].id]
+    }
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_scores_without_weights_are_refused(
+    spec: EvaluatorSpec, architectures: list[Architecture]
+) -> None:
+    with (
+        EvaluatorPool(spec, workers=1) as pool,
+        pytest.raises(RuntimeError, match="load_weights comes before"),
+    ):
+        next(pool.clip_scores(architectures))
+
+
+_OWN_RAY = """
+import sys
+import ray
+from small_models import make_spec
+from evaluators.clip_score import ClipModel
+from evaluators.evaluator import Evaluator
+from evaluators.pool import EvaluatorPool
+
+pipeline, clip, address = sys.argv[1:]
+spec = make_spec(pipeline, ClipModel(name=clip))
+evaluator = Evaluator(spec)
+with EvaluatorPool(spec, workers=1, address=address or None) as pool:
+    pool.load_weights(evaluator.supernet.unet.state_dict())
+    ((_, scores),) = pool.clip_scores([evaluator.supernet.full()])
+    print(repr(scores), ray.get_runtime_context().gcs_address)
+print(ray.is_initialized())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("joined", [False, True], ids=["own", "joined"])
+def test_a_local_ray_is_started_and_stopped_and_another_one_only_joined(
+    spec: EvaluatorSpec,
+    architectures: list[Architecture],
+    expected: Scores,
+    local_ray: str,
+    joined: bool,
+) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-c", _OWN_RAY, spec.pipeline, spec.clip.name, local_ray * joined],
+        env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+        | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert answer.returncode == 0, answer.stderr
+    *scores, address = answer.stdout.splitlines()[0].split()
+    assert " ".join(scores) == repr(expected[architectures[0].id])
+    assert (address == local_ray) == joined
+    assert answer.stdout.splitlines()[1] == "False"
+    assert ray.cluster_resources()["CPU"] == 4  # the cluster that was joined is still there
+
+
+@pytest.mark.parametrize("given", ["address", "RAY_ADDRESS"])
+def test_a_cluster_that_is_not_there_is_told_at_once(
+    spec: EvaluatorSpec, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # else a pool joins that one
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ConnectionError, match=rf"no Ray cluster at '{address}' \(.*refused"):
+            EvaluatorPool(spec, workers=1, address=address if given == "address" else None)

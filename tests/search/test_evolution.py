@@ -1,0 +1,435 @@
+"""The controller on a toy whose truth is known: what it decides, and that it always ends."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_search import (
+    MemoryStore,
+    ToySearch,
+    Truth,
+    by_size,
+    toy_inventory,
+    toy_latency,
+    truth_by_place,
+)
+
+from evaluators.latency import TableLatency
+from latency_tables import BlockSignature
+from search.action import Action, additions, removals
+from search.decision import Candidate
+from search.evolution import (
+    EvolutionSettings,
+    apply_all,
+    check_reachable,
+    choose_additions,
+    choose_removals,
+)
+from supernet.architecture import Architecture, BlockId
+
+LATENCY = toy_latency()
+INVENTORY = toy_inventory()
+FULL = INVENTORY.full()
+BASE_MS = LATENCY(FULL)
+LEAST_MS = LATENCY(INVENTORY.smallest())
+TRUTH = truth_by_place(INVENTORY)
+ATTENTIONS = [block for block in FULL if block.kind == "cross_attention"]
+
+
+def search(folder: Path, truth: Truth = TRUTH, **options: object) -> ToySearch:
+    """A search to half of the way between base and smallest, unless told otherwise."""
+    setting_names = set(EvolutionSettings.model_fields) & options.keys()
+    chosen = {name: options.pop(name) for name in setting_names}
+    chosen.setdefault("target_ms", (BASE_MS + LEAST_MS) / 2)
+    return ToySearch(folder, EvolutionSettings(**chosen), truth, **options)
+
+
+# --- the schedule
+
+
+def test_goals_shrink_by_the_same_ratio_every_round() -> None:
+    schedule = EvolutionSettings(target_ms=25, rounds=4)
+    goals = [100.0, *(schedule.goal_ms(100, round_) for round_ in (1, 2, 3, 4))]
+    ratios = [b / a for a, b in itertools.pairwise(goals)]
+    assert ratios == pytest.approx([0.25**0.25] * 4)
+    assert goals[-1] == schedule.goal_ms(100, 9) == 25
+
+
+# --- Algorithm 1's choice, against a literal re-statement in exact arithmetic
+
+scored_removals = st.lists(
+    st.tuples(st.integers(-12, 12), st.integers(-2, 9)), min_size=len(FULL.blocks)
+).map(lambda pairs: pairs[: len(FULL.blocks)])
+
+
+def candidates_of(actions: Sequence[Action], pairs: Sequence[tuple[int, int]]) -> list[Candidate]:
+    """With ΔCLIP and ΔLatency in the action's own direction of change."""
+    return [
+        Candidate(action, 0.5, float(gain), 0.25, float(action.change * ms))
+        for action, (gain, ms) in zip(actions, pairs, strict=False)
+    ]
+
+
+def summed(candidates: Sequence[Candidate], base_ms: float, start: Architecture):
+    """The latency function under which every candidate has the latency that it claims."""
+    by_block = {c.action.block: c.action.change * c.delta_latency_ms for c in candidates}
+    return lambda architecture: (
+        base_ms + sum(by_block.get(b, 0.0) * (n - start[b]) for b, n in architecture.blocks)
+    )
+
+
+@given(scored_removals, st.integers(0, 60))
+@settings(deadline=None, max_examples=200)
+def test_removals_are_those_of_algorithm_1(pairs: list[tuple[int, int]], goal: int) -> None:
+    candidates = candidates_of(list(removals(FULL)), pairs)
+    latency = summed(candidates, 60.0, FULL)
+
+    left = [c for c in candidates if c.delta_latency_ms < 0]
+    expected: list[Action] = []
+    ms = 60
+    while left and (not expected or ms > goal):
+        lost_per_ms = [Fraction(int(-c.delta_clip), int(-c.delta_latency_ms)) for c in left]
+        best = left.pop(lost_per_ms.index(min(lost_per_ms)))
+        expected.append(best.action)
+        ms += int(best.delta_latency_ms)
+
+    assert choose_removals(candidates, FULL, latency, goal) == expected
+
+
+@given(scored_removals, st.integers(0, 40))
+@settings(deadline=None, max_examples=200)
+def test_additions_are_those_of_algorithm_1(pairs: list[tuple[int, int]], slack: int) -> None:
+    start = INVENTORY.smallest()
+    candidates = candidates_of(list(additions(start, INVENTORY)), pairs)
+    candidates = [c for c in candidates if c.delta_latency_ms > 0]
+    latency = summed(candidates, 20.0, start)
+
+    left = [c for c in candidates if c.delta_clip > 1.96 * 0.25]
+    expected: list[Action] = []
+    room = slack
+    while left:
+        gained_per_ms = [Fraction(int(c.delta_clip), int(c.delta_latency_ms)) for c in left]
+        best = left.pop(gained_per_ms.index(max(gained_per_ms)))
+        if best.delta_latency_ms <= room:
+            expected.append(best.action)
+            room -= int(best.delta_latency_ms)
+
+    assert choose_additions(candidates, start, latency, 20.0 + slack) == expected
+
+
+def test_what_saves_no_time_is_never_removed() -> None:
+    useless, slower = (
+        Candidate(Action(-1, block), 0.9, 0.1, 0.001, ms)
+        for block, ms in zip(ATTENTIONS, (0.0, 2.0), strict=False)
+    )
+    paying = Candidate(Action(-1, ATTENTIONS[2]), 0.7, -0.1, 0.001, -1.0)
+    assert choose_removals([useless, slower], FULL, LATENCY, 0.0) == []
+    assert choose_removals([useless, slower, paying], FULL, LATENCY, 0.0) == [paying.action]
+
+
+# --- whole searches
+
+
+def check_search(run: ToySearch, found: Architecture) -> None:
+    """What holds of every search that ends."""
+    goal = run.settings
+    assert run.latency(found) <= goal.target_ms
+    assert run.load_state().decisions == run.told
+    phases = [decision.phase for decision in run.told]
+    assert phases.count("remove") <= goal.rounds
+    assert phases == sorted(phases, reverse=True)
+    assert phases.count("add") <= int(goal.grow)
+    current = FULL
+    for number, decision in enumerate(run.told, start=1):
+        assert decision.round == number
+        assert decision.before == current
+        assert decision.after == apply_all(decision.taken, current)
+        assert decision.latency_before_ms == run.latency(decision.before)
+        assert decision.latency_after_ms == run.latency(decision.after)
+        if decision.phase == "remove":
+            assert [c.action for c in decision.candidates] == list(removals(current))
+            assert decision.latency_after_ms <= goal.goal_ms(run.latency(FULL), number)
+            assert decision.latency_after_ms < decision.latency_before_ms
+        check_scores(run, decision.round, decision.candidates, current)
+        current = decision.after
+    assert found == current
+
+
+def check_scores(
+    run: ToySearch, round_: int, candidates: Sequence[Candidate], before: Architecture
+) -> None:
+    trained = 0.0 if run.constant_weights else 0.001 * round_
+    truth = run.truth.scores
+    for candidate in candidates:
+        after = candidate.action.apply(before)
+        mean_after = sum(truth(after)) / len(truth(after))
+        mean_before = sum(truth(before)) / len(truth(before))
+        assert candidate.clip == pytest.approx(mean_after + trained)
+        assert candidate.delta_clip == pytest.approx(mean_after - mean_before)
+        assert candidate.delta_latency_ms == run.latency(after) - run.latency(before)
+
+
+@given(
+    # Tenths of a ms, so that sums round; and targets that some architecture meets exactly.
+    costs=st.lists(st.integers(1, 40), min_size=23, max_size=23),
+    importance=st.lists(st.floats(-0.05, 0.2), min_size=12, max_size=12),
+    removed=st.sets(st.sampled_from(list(FULL))),
+    rounds=st.integers(1, 6),
+    grow=st.booleans(),
+)
+@settings(deadline=None, max_examples=40)
+def test_every_search_ends_at_its_target(
+    tmp_path_factory: pytest.TempPathFactory,
+    costs: list[int],
+    importance: list[float],
+    removed: set[BlockId],
+    rounds: int,
+    grow: bool,
+) -> None:
+    """Whatever blocks cost and are worth, in at most the rounds asked for and one of growing."""
+    by_signature = dict(zip(INVENTORY.all_signatures(), costs, strict=True))
+    latency = toy_latency(lambda signature: 0.1 * by_signature[signature])
+    fastest = [block for block in FULL if latency.saved_by_removing(block) > 0]
+    target_ms = max(latency(FULL.without(removed)), latency(FULL.without(fastest)))
+    truth = Truth(dict(zip(FULL, importance, strict=True)))
+    run = search(
+        tmp_path_factory.mktemp("search"),
+        truth,
+        latency=latency,
+        target_ms=target_ms,
+        rounds=rounds,
+        grow=grow,
+    )
+    check_search(run, run.run())
+
+
+def test_additive_blocks_go_in_the_order_of_their_true_value(tmp_path: Path) -> None:
+    run = search(tmp_path, Truth(TRUTH.importance, noise=0.0), rounds=1, grow=False)
+    found = run.run()
+    check_search(run, found)
+    value = {block: TRUTH.importance[block] / LATENCY.saved_by_removing(block) for block in FULL}
+    assert {value[b] for b in found.removed} == set(sorted(value.values())[: len(found.removed)])
+    assert [action.block for action in run.told[0].taken] == sorted(found.removed, key=value.get)
+    fewer = FULL.without(sorted(found.removed, key=value.get)[:-1])
+    assert LATENCY(fewer) > run.settings.target_ms
+
+
+def test_rounds_see_what_one_sweep_cannot(tmp_path: Path) -> None:
+    """Two blocks that replace each other: either may go, both must not."""
+    one, other = BlockId("cross_attention", "up.1", 0), BlockId("cross_attention", "up.1", 1)
+    importance = dict.fromkeys(FULL, 0.05) | {one: 0.0, other: 0.0}
+    truth = Truth(importance, together={frozenset({one, other}): 0.5})
+    target_ms = BASE_MS - LATENCY.saved_by_removing(one) - LATENCY.saved_by_removing(other)
+    found = {}
+    for rounds in (1, 3):
+        folder = tmp_path / str(rounds)
+        folder.mkdir()
+        run = search(folder, truth, target_ms=target_ms, rounds=rounds, grow=False)
+        found[rounds] = run.run()
+        check_search(run, found[rounds])
+    assert found[1].removed == (one, other)
+    assert len({one, other} & set(found[3].removed)) == 1
+
+
+@pytest.mark.parametrize("arrival", ["reversed", "rotated"])
+def test_decisions_do_not_depend_on_the_order_of_answers(tmp_path: Path, arrival: str) -> None:
+    orders = {
+        "as asked": tuple,
+        "reversed": lambda architectures: architectures[::-1],
+        "rotated": lambda architectures: [*architectures[5:], *architectures[:5]],
+    }
+    files = []
+    for name in ("as asked", arrival):
+        folder = tmp_path / name
+        folder.mkdir()
+        search(folder, order=orders[name]).run()
+        files.append((folder / "state.json").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_nothing_is_evaluated_twice(tmp_path: Path) -> None:
+    """With the weights unchanged, a later round asks only what no earlier one has."""
+    run = search(tmp_path, rounds=3, constant_weights=True)
+    check_search(run, run.run())
+    assert len(run.evaluated) == len(set(run.evaluated)) == len(run.store.scores)
+    first, second = run.told[:2]
+    assert (second.before.id, "start") in run.evaluated
+    assert second.clip_before == first.clip_after
+
+    again = search(tmp_path / "..", store=run.store, rounds=3, constant_weights=True)
+    again.folder = tmp_path / "again"
+    again.folder.mkdir()
+    again.run()
+    assert again.evaluated == []
+    assert again.told == run.told
+
+
+def test_a_finished_search_does_nothing_more(tmp_path: Path) -> None:
+    first = search(tmp_path)
+    found = first.run()
+    again = search(tmp_path, store=first.store)
+    assert again.run() == found
+    assert again.told == again.evaluated == []
+
+
+def test_one_round_and_many_rounds_reach_the_same_target(tmp_path: Path) -> None:
+    for rounds, most in ((1, 1), (100, len(FULL.blocks))):
+        folder = tmp_path / str(rounds)
+        folder.mkdir()
+        run = search(folder, rounds=rounds, target_ms=LEAST_MS, grow=False)
+        assert run.run() == INVENTORY.smallest()
+        check_search(run, INVENTORY.smallest())
+        assert len(run.told) <= most
+
+
+# --- growing
+
+
+def test_what_is_overshot_is_given_back(tmp_path: Path) -> None:
+    """The last, big removal leaves room for a small block that is worth its time."""
+    big, small = BlockId("cross_attention", "up.1", 0), BlockId("cross_attention", "mid", 0)
+    assert LATENCY.saved_by_removing(big) > LATENCY.saved_by_removing(small)
+    importance = dict.fromkeys(FULL, 1.0) | {small: 0.001, big: 0.01}
+    target_ms = BASE_MS - LATENCY.saved_by_removing(small) - 1 / 8
+    run = search(tmp_path, Truth(importance), target_ms=target_ms, rounds=1)
+    found = run.run()
+    check_search(run, found)
+    assert [decision.taken for decision in run.told] == [
+        (Action(-1, small), Action(-1, big)),
+        (Action(1, small),),
+    ]
+    assert found.removed == (big,)
+
+
+def test_growing_stops_at_what_cannot_be_told_from_zero(tmp_path: Path) -> None:
+    doubtful = Truth(TRUTH.importance, dict.fromkeys(FULL, 0.001), noise=50.0)
+    run = search(tmp_path, doubtful, target_ms=2 * BASE_MS)
+    assert run.run() == FULL
+    [decision] = run.told
+    assert any(candidate.delta_clip > 0 for candidate in decision.candidates)
+    assert decision.taken == ()
+    assert decision.explain() == ["round 1 (add): no action pays, nothing changed"]
+
+
+def test_a_target_above_the_base_grows_at_once(tmp_path: Path) -> None:
+    gains = dict.fromkeys(ATTENTIONS, 0.01)
+    room = LATENCY.saved_by_removing(ATTENTIONS[0]) + 1 / 8
+    run = search(tmp_path, Truth({}, gains), target_ms=BASE_MS + room)
+    found = run.run()
+    check_search(run, found)
+    [decision] = run.told
+    assert decision.phase == "add"
+    copied = {block: found[block] for block in found.added}
+    assert copied
+    assert set(copied) <= set(ATTENTIONS)
+    assert set(copied.values()) == {2}
+    assert BASE_MS < LATENCY(found) <= BASE_MS + room
+
+
+@pytest.mark.parametrize("grow", [True, False])
+def test_a_target_met_at_the_start_without_room_changes_nothing(tmp_path: Path, grow: bool) -> None:
+    run = search(tmp_path, target_ms=BASE_MS, grow=grow)
+    assert run.run() == FULL
+    assert run.told == run.evaluated == []
+
+
+# --- targets that some architecture meets exactly, in milliseconds whose sums round
+
+
+@pytest.mark.parametrize("scale", [0.03, 0.05])
+def test_no_block_more_or_less_goes_than_an_exact_target_asks(
+    tmp_path_factory: pytest.TempPathFactory, scale: float
+) -> None:
+    latency = toy_latency(lambda signature: scale * by_size(signature))
+
+    def taken(target_ms: float) -> tuple[Action, ...]:
+        folder = tmp_path_factory.mktemp("search")
+        run = search(folder, latency=latency, target_ms=target_ms, rounds=1, grow=False)
+        run.run()
+        [decision] = run.told
+        return decision.taken
+
+    everything = taken(latency(INVENTORY.smallest()))
+    assert len(everything) == len(FULL.blocks)
+    for n in range(1, len(everything)):
+        assert taken(latency(apply_all(everything[:n], FULL))) == everything[:n]
+
+
+@pytest.mark.parametrize("scale", [0.09, 0.13, 0.45])
+def test_additions_fill_an_exact_target(tmp_path: Path, scale: float) -> None:
+    latency = toy_latency(lambda signature: scale * by_size(signature))
+    gains = dict.fromkeys(ATTENTIONS, 0.01)
+    target_ms = latency(FULL.with_multiplicities(dict.fromkeys(ATTENTIONS, 2)))
+    run = search(tmp_path, Truth({}, gains), latency=latency, target_ms=target_ms)
+    found = run.run()
+    check_search(run, found)
+    assert found.added == tuple(ATTENTIONS)
+
+
+# --- what is refused
+
+
+def test_a_target_out_of_reach_is_refused_with_what_is_reachable(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be reached on table 'toy'") as caught:
+        search(tmp_path, target_ms=LEAST_MS - 1 / 8).run()
+    assert f"{LEAST_MS - 1 / 8:.2f} ms" in str(caught.value)
+    assert f"takes {math.ceil(100 * LEAST_MS) / 100} ms" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.floats(0.001, 3.0))
+@settings(deadline=None, max_examples=30)
+def test_the_target_that_a_refusal_names_is_accepted(scale: float) -> None:
+    latency = toy_latency(lambda signature: scale * by_size(signature))
+    with pytest.raises(ValueError, match="cannot be reached") as caught:
+        check_reachable(1e-9, latency)
+    _, _, advice = str(caught.value).partition("still takes ")
+    check_reachable(float(advice.split(" ms")[0]), latency)
+    share = float(advice.split(" ms, ")[1].split(" ")[0])
+    check_reachable(share * latency(latency.inventory.full()), latency)
+
+
+def test_a_block_that_is_faster_than_its_shortcut_stays(tmp_path: Path) -> None:
+    """Removing it would cost time: the fastest architecture is not the smallest one."""
+
+    def cost(signature: BlockSignature) -> float:
+        return 100.0 if signature.kind == "shortcut" else by_size(signature)
+
+    latency = toy_latency(cost)
+    kept = [block.id for block in INVENTORY.blocks if block.changes_shape]
+    fastest = FULL.without(block for block in FULL if block not in kept)
+    assert latency(fastest) < latency(INVENTORY.smallest())
+    run = search(tmp_path, latency=latency, target_ms=latency(fastest), grow=False)
+    assert run.run() == fastest
+    check_search(run, fastest)
+    with pytest.raises(ValueError, match="cannot be reached"):
+        check_reachable(latency(fastest) - 0.01, latency)
+
+
+def test_weights_that_have_diverged_are_told(tmp_path: Path) -> None:
+    run = search(tmp_path, Truth({ATTENTIONS[0]: math.nan}))
+    with pytest.raises(ValueError, match=r"round 1: .* lower training\.round\.learning_rate"):
+        run.run()
+    assert not run.state_path.exists()
+    assert isinstance(run.store, MemoryStore)
+    assert all(math.isfinite(s) for scores in run.store.scores.values() for s in scores)
+
+
+@pytest.mark.parametrize("change", [{"target_ms": 0.0}, {"rounds": 0}, {"pace": 2}])
+def test_settings_out_of_range_are_refused(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        EvolutionSettings.model_validate({"target_ms": 10.0} | change)
+
+
+def test_the_toy_table_is_a_table() -> None:
+    """Everything above rests on exact sums."""
+    assert isinstance(LATENCY, TableLatency)
+    assert {LATENCY(FULL.without(FULL)) % 0.125, BASE_MS % 0.125} == {0.0}
