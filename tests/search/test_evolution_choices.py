@@ -1,0 +1,103 @@
+"""The pace of a search, and Algorithm 1's choice against a literal re-statement of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_search import toy_inventory
+
+from search.action import Action, additions, removals
+from search.decision import Candidate
+from search.evolution import EvolutionSettings, choose_additions, choose_removals
+from supernet.architecture import Architecture
+
+INVENTORY = toy_inventory()
+FULL = INVENTORY.full()
+
+
+def test_goals_shrink_by_the_same_ratio_every_round() -> None:
+    schedule = EvolutionSettings(target_ms=25, rounds=4)
+    goals = [100.0, *(schedule.goal_ms(100, round_) for round_ in (1, 2, 3, 4))]
+    ratios = [b / a for a, b in itertools.pairwise(goals)]
+    assert ratios == pytest.approx([0.25**0.25] * 4)
+    assert goals[-1] == schedule.goal_ms(100, 9) == 25
+
+
+# In whole numbers, so that the re-statement is exact.
+effects = st.lists(
+    st.tuples(st.integers(-12, 12), st.integers(-2, 9)),
+    min_size=len(FULL.blocks),
+    max_size=len(FULL.blocks),
+)
+
+
+def candidates_of(actions: Sequence[Action], pairs: Sequence[tuple[int, int]]) -> list[Candidate]:
+    """With ΔCLIP and ΔLatency in the action's own direction of change."""
+    return [
+        Candidate(action, 0.5, float(gain), 0.25, float(action.change * ms))
+        for action, (gain, ms) in zip(actions, pairs, strict=True)
+    ]
+
+
+def summed(
+    candidates: Sequence[Candidate], base_ms: float, start: Architecture
+) -> Callable[[Architecture], float]:
+    """The latency function under which every candidate has the latency that it claims."""
+    by_block = {c.action.block: c.action.change * c.delta_latency_ms for c in candidates}
+    return lambda architecture: (
+        base_ms + sum(by_block.get(b, 0.0) * (n - start[b]) for b, n in architecture.blocks)
+    )
+
+
+@given(effects, st.integers(0, 60))
+@settings(deadline=None, max_examples=100)
+def test_removals_are_those_of_algorithm_1(pairs: list[tuple[int, int]], goal: int) -> None:
+    candidates = candidates_of(list(removals(FULL)), pairs)
+    latency = summed(candidates, 60.0, FULL)
+
+    left = [c for c in candidates if c.delta_latency_ms < 0]
+    expected: list[Action] = []
+    ms = 60
+    while left and (not expected or ms > goal):
+        lost_per_ms = [Fraction(int(-c.delta_clip), int(-c.delta_latency_ms)) for c in left]
+        best = left.pop(lost_per_ms.index(min(lost_per_ms)))
+        expected.append(best.action)
+        ms += int(best.delta_latency_ms)
+
+    assert choose_removals(candidates, FULL, latency, goal) == expected
+
+
+@given(effects, st.integers(0, 40))
+@settings(deadline=None, max_examples=100)
+def test_additions_are_those_of_algorithm_1(pairs: list[tuple[int, int]], slack: int) -> None:
+    start = INVENTORY.smallest()
+    candidates = candidates_of(list(additions(start, INVENTORY)), pairs)
+    candidates = [c for c in candidates if c.delta_latency_ms > 0]
+    latency = summed(candidates, 20.0, start)
+
+    left = [c for c in candidates if c.delta_clip > 1.96 * 0.25]
+    expected: list[Action] = []
+    room = slack
+    while left:
+        gained_per_ms = [Fraction(int(c.delta_clip), int(c.delta_latency_ms)) for c in left]
+        best = left.pop(gained_per_ms.index(max(gained_per_ms)))
+        if best.delta_latency_ms <= room:
+            expected.append(best.action)
+            room -= int(best.delta_latency_ms)
+
+    assert choose_additions(candidates, start, latency, 20.0 + slack) == expected
+
+
+def test_what_saves_no_time_is_never_removed() -> None:
+    useless, slower, paying = (
+        Candidate(Action(-1, block), 0.9, delta_clip, 0.001, ms)
+        for block, delta_clip, ms in zip(FULL, (0.1, 0.1, -0.1), (0.0, 2.0, -1.0), strict=False)
+    )
+    latency = summed([useless, slower, paying], 60.0, FULL)
+    assert choose_removals([useless, slower], FULL, latency, 0.0) == []
+    assert choose_removals([useless, slower, paying], FULL, latency, 0.0) == [paying.action]
