@@ -15,7 +15,7 @@ from experiments.models import SHAPES_MODELS
 from latency_tables import load_table, read_table, write_table
 from latency_tables.table import LatencyTable
 
-TABLE = "epyc-2core-fp32"
+TABLE = "epyc-1core-fp32"
 
 
 def evounet(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
