@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import diffusers
 import torch
+import transformers
 from diffusers import StableDiffusionPipeline
+from safetensors import SafetensorError
 from torch import Tensor
 
 from evaluators.clip_score import ClipModel, ClipScorer
@@ -66,8 +69,9 @@ def load_pipeline(name_or_folder: str) -> StableDiffusionPipeline:
     Raises:
         ValueError: if there is none under that name, or its files are damaged.
     """
-    from safetensors import SafetensorError
-
+    # Their bars would stand between the lines of a message.
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     try:
         pipeline = StableDiffusionPipeline.from_pretrained(
             name_or_folder, safety_checker=None, use_safetensors=True

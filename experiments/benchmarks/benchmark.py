@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 BENCHMARKS = ("supernet", "world")
 _PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "ray")
@@ -70,7 +70,8 @@ def run_benchmark(name: str, quick: bool, console: Console) -> list[Figure]:
 
 
 def figures_table(name: str, figures: Sequence[Figure]) -> Table:
-    table = Table("figure", "value", "quartiles", "goal", "", "what", title=f"bench {name}")
+    figure_column = Column("figure", no_wrap=True)
+    table = Table(figure_column, "value", "quartiles", "goal", "", "what", title=f"bench {name}")
     for figure in figures:
         low_high = " to ".join(f"{bound:.4g}" for bound in figure.spread or ())
         goal, verdict = str(figure.goal or ""), ""

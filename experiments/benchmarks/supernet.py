@@ -35,7 +35,7 @@ class _Size:
     pairs_of_unets: int
 
 
-_QUICK = _Size(architectures=8, pairs_of_unets=4)
+_QUICK = _Size(architectures=8, pairs_of_unets=10)
 _WHOLE = _Size(architectures=60, pairs_of_unets=20)
 
 

@@ -39,6 +39,7 @@ def build_scheduler() -> DDIMScheduler:
         prediction_type="v_prediction",
         timestep_spacing="trailing",
         clip_sample=False,
+        steps_offset=1,  # what pipelines expect; "trailing" does not use it
     )
 
 
