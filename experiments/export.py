@@ -1,4 +1,4 @@
-"""What leaves evounet: a diffusers pipeline with the found UNet, or the spec alone."""
+"""What leaves evounet: the found UNet as a diffusers folder, or its spec alone."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from evaluators.evaluator import load_pipeline
 from experiments.models import pipeline_source
 from experiments.run_folder import RunFolder, RunFolderError
 from supernet.spec import read_spec
-from supernet.standalone_unet import StandaloneUNet
 
 HOW_TO_DRAW = """\
 from diffusers import StableDiffusionPipeline
 from supernet.standalone_unet import StandaloneUNet
 
-unet = StandaloneUNet.from_pretrained("{folder}/unet")
-pipeline = StableDiffusionPipeline.from_pretrained("{folder}", unet=unet)
+unet = StandaloneUNet.from_pretrained("{unet}")
+pipeline = StableDiffusionPipeline.from_pretrained("{pipeline}", unet=unet)
 pipeline("...").images[0]"""
 
 
@@ -25,26 +23,25 @@ class ExportError(ValueError):
     """A place that an export cannot be written to."""
 
 
-def export_pipeline(run: RunFolder, out: Path, overwrite: bool) -> None:
-    """Write a pipeline folder: the found UNet in ``unet/``, all other parts the base pipeline's.
+def export_unet(run: RunFolder, out: Path, overwrite: bool) -> str:
+    """Write the found UNet as a diffusers folder, with its spec beside the weights.
 
-    A stock pipeline draws with it as :data:`HOW_TO_DRAW` shows, where evounet is installed.
+    Returns:
+        The lines of Python that draw with it in a stock pipeline, where evounet is installed.
 
     Raises:
         RunFolderError: if the run has not ended yet.
         ExportError: if ``out`` is there already.
     """
     check_finished(run)
-    experiment = run.load_experiment()
-    pipeline = load_pipeline(pipeline_source(experiment.model.pipeline))
-    pipeline.unet = StandaloneUNet.from_pretrained(run.unet)
-    pipeline.register_modules(unet=pipeline.unet)
 
     def write(draft: Path) -> None:
-        pipeline.save_pretrained(draft)
+        shutil.copytree(run.unet, draft)
         shutil.copy(run.spec, draft / "spec.json")
 
     _replace(out, overwrite, write)
+    pipeline = pipeline_source(run.load_experiment().model.pipeline)
+    return HOW_TO_DRAW.format(unet=out, pipeline=pipeline)
 
 
 def export_spec(run: RunFolder, out: Path, overwrite: bool) -> None:

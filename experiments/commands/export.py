@@ -20,16 +20,16 @@ def export(
     format_: Annotated[Format, typer.Option("--format", help="what to write")] = Format.DIFFUSERS,
     overwrite: Annotated[bool, typer.Option(help="replace what is there already")] = False,
 ) -> None:
-    """Hand out what a search found: a diffusers pipeline with the new UNet, or its spec.
+    """Hand out what a search found: the UNet as a diffusers folder, or its spec.
 
-    Example: evounet export runs/demo --format diffusers --out found-pipeline
+    Example: evounet export runs/demo --format diffusers --out found-unet
     """
-    from experiments.export import HOW_TO_DRAW, export_pipeline, export_spec
+    from experiments.export import export_spec, export_unet
     from experiments.run_folder import RunFolder
 
     if format_ is Format.DIFFUSERS:
-        export_pipeline(RunFolder(run), out, overwrite)
-        typer.echo(f"pipeline: {out}\ndraw with it:\n\n{HOW_TO_DRAW.format(folder=out)}")
+        how_to_draw = export_unet(RunFolder(run), out, overwrite)
+        typer.echo(f"UNet: {out}\ndraw with it:\n\n{how_to_draw}")
     else:
         export_spec(RunFolder(run), out, overwrite)
         typer.echo(f"spec: {out}")

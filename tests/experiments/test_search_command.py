@@ -14,6 +14,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
+from experiments.models import SHAPES_MODELS
 from supernet.spec import read_spec
 from supernet.standalone_unet import StandaloneUNet, architecture_of
 
@@ -122,11 +123,13 @@ def test_a_killed_search_resumes_to_the_same_end(run: Path, tmp_path: Path, mome
 
 def test_an_export_draws_in_a_stock_pipeline(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "exported"
-    finish(evounet("export", run, "--format", "diffusers", "--out", out))
-    unet = StandaloneUNet.from_pretrained(out / "unet")
+    printed = finish(evounet("export", run, "--format", "diffusers", "--out", out))
+    assert f'StandaloneUNet.from_pretrained("{out}")' in printed
+    assert read_spec(out / "spec.json") == read_spec(run / "spec.json")
+    unet = StandaloneUNet.from_pretrained(out)
     for name, weight in StandaloneUNet.from_pretrained(run / "unet").state_dict().items():
         assert torch.equal(weight, unet.state_dict()[name])
-    pipeline = StableDiffusionPipeline.from_pretrained(out, unet=unet)
+    pipeline = StableDiffusionPipeline.from_pretrained(SHAPES_MODELS / "pipeline", unet=unet)
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a small red circle on a white background", num_inference_steps=1).images[0]
     assert image.size == (64, 64)
