@@ -96,16 +96,17 @@ def figures_json(name: str, figures: Sequence[Figure]) -> str:
     return json.dumps(value, indent=2) + "\n"
 
 
-def markdown_page(results: Mapping[str, Sequence[Figure]]) -> str:
+def markdown_page(results: Mapping[str, Sequence[Figure]], quick: bool) -> str:
     """Results with the machine, the day and the commit that they were taken on."""
     where = environment()
     versions = ", ".join(f"{package} {version}" for package, version in where["versions"].items())
+    command = f"evounet bench --all{' --quick' if quick else ''} --write docs/benchmarks.md"
     lines = [
         "# Benchmarks",
         "",
-        f"Written by `evounet bench --all --write docs/benchmarks.md` on {date.today()}, commit "
-        f"{where['commit']}: {where['chip']}, {where['cores']} cores, {where['threads']} threads, "
-        f"Python {where['python']}, {versions}.",
+        f"Written by `{command}` on {date.today()}, commit {where['commit']}: {where['chip']}, "
+        f"{where['cores']} cores, {where['threads']} threads, Python {where['python']}, "
+        f"{versions}.",
     ]
     for name, figures in results.items():
         lines += ["", f"## {name}", "", "| figure | value | goal | met | what |"]

@@ -50,4 +50,4 @@ def bench(
         if json_ is not None:
             write_atomically(json_, figures_json(each, figures))
     if write is not None:
-        write_atomically(write, markdown_page(results))
+        write_atomically(write, markdown_page(results, quick))
