@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from evaluators.generation import SamplingSettings, encode_prompts, generate
 from evaluators.prompts import PromptSet
 from supernet.architecture import Architecture
 from supernet.supernet import Supernet
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,10 @@ def load_pipeline(name_or_folder: str) -> StableDiffusionPipeline:
     Raises:
         ValueError: if there is none under that name, or its files are damaged.
     """
-    # Their bars would stand between the lines of a message.
+    if not Path(name_or_folder).is_dir() and not _HUB_ID.fullmatch(name_or_folder):
+        raise ValueError(f"{name_or_folder}: no such folder; give a Stable Diffusion pipeline's")
+    # Their bars and warnings would stand between the lines of a message.
+    diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     try:

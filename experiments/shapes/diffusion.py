@@ -94,7 +94,10 @@ def save_pipeline(
     unet: UNet2DConditionModel,
     vae: torch.nn.Module,
 ) -> None:
-    """Write a Stable Diffusion folder in fp16 that stock diffusers loads."""
+    """Write a Stable Diffusion folder that stock diffusers loads, UNet and VAE in fp16.
+
+    The small text encoder stays in fp32: transformers loads what is stored, diffusers fp32.
+    """
     from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline(
@@ -107,4 +110,6 @@ def save_pipeline(
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.to(torch.float16).save_pretrained(folder)
+    unet.half()
+    vae.half()
+    pipeline.save_pretrained(folder)

@@ -101,9 +101,7 @@ def test_loading_a_pipeline_warns_of_nothing(pipeline_folder: str, recwarn: obje
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     missing = tmp_path / "nothing"
-    assert refusal(missing).startswith(
-        f"{missing}: no usable Stable Diffusion folder or reachable Hugging Face id ("
-    )
+    assert refusal(missing) == f"{missing}: no such folder; give a Stable Diffusion pipeline's"
 
 
 def test_a_folder_without_a_pipeline(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ BAD_INPUT = {
     "an unknown block kind of field": (["--set", "seed=-1"], "seed"),
     "a target out of reach": (["--set", "latency.target_ratio=0.01"], "cannot be reached"),
     "an unknown table": (["--set", "latency.tables=['nokia']"], "unknown latency table 'nokia'"),
-    "no such pipeline": (["--set", "model.pipeline=no/where"], "no/where"),
+    "no such pipeline": (["--set", "model.pipeline=no/such/folder"], "no/such/folder"),
     "no such prompt file": (["--set", "evaluation.prompts.source=lost.txt"], "lost.txt"),
     "no such supernet": (["--set", "model.supernet=lost.safetensors"], "lost.safetensors"),
 }
