@@ -8,7 +8,7 @@ keep probability of 1 this is plain training of the UNet.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +104,6 @@ def train(
     seed: int,
     *,
     architecture: Architecture | None = None,
-    also_train: Mapping[str, nn.Module] | None = None,
     checkpoint: Path | None = None,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> None:
@@ -118,7 +117,6 @@ def train(
         seed: fixes every random choice; step k of a resumed training equals step k of one that
             was never interrupted.
         architecture: the largest one that is trained; all blocks by default.
-        also_train: further modules to train, by name (a text encoder); ``batches`` uses them.
         checkpoint: file to save to now and then and to resume from if it is there. A finished
             training leaves it behind, so that calling again does nothing.
         on_progress: called after each step with the number of steps done and the loss.
@@ -127,8 +125,7 @@ def train(
         CheckpointError: if the checkpoint is damaged or belongs to another training.
     """
     architecture = architecture or supernet.full()
-    modules = {"unet": supernet.unet, **(also_train or {})}
-    parameters = dict(_named_parameters(modules))
+    parameters = dict(supernet.unet.named_parameters())
     optimizer = torch.optim.AdamW(
         parameters.values(),
         lr=settings.learning_rate,
@@ -139,8 +136,7 @@ def train(
     done = 0
     if checkpoint is not None and checkpoint.exists():
         done = load_training_state(checkpoint, parameters, optimizer, ema)
-    for module in modules.values():
-        module.train()
+    supernet.unet.train()
     for step in range(done, settings.steps):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         sampled = sample_architecture(architecture, settings.keep_prob, generator)
@@ -170,14 +166,7 @@ def train(
         if on_progress is not None:
             on_progress(done, {"loss": loss.item()})
     ema.copy_to(parameters.values())
-    for module in modules.values():
-        module.eval()
-
-
-def _named_parameters(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
-    for prefix, module in modules.items():
-        for name, parameter in module.named_parameters():
-            yield f"{prefix}.{name}", parameter
+    supernet.unet.eval()
 
 
 def _lr_factor(step: int, settings: TrainingSettings) -> float:

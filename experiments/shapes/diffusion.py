@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -92,7 +92,7 @@ def save_pipeline(
     tokenizer: CLIPTokenizer,
     text_encoder: CLIPTextModel,
     unet: UNet2DConditionModel,
-    vae: torch.nn.Module,
+    vae: AutoencoderKL,
 ) -> None:
     """Write a Stable Diffusion folder that stock diffusers loads, UNet and VAE in fp16.
 
@@ -110,6 +110,6 @@ def save_pipeline(
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    unet.half()
-    vae.half()
+    for module in (unet, vae):
+        module.half().register_to_config(_name_or_path="")  # not the folder it was trained in
     pipeline.save_pretrained(folder)
