@@ -21,7 +21,7 @@ def base(
     ] = "autoencoder,decoder,judge,text,unet",
     set_: Overrides = None,
 ) -> None:
-    """Train every model of the shapes world from nothing: autoencoder, CLIPs, UNet.
+    """Train every model of the shapes world from nothing: autoencoder, judge, text encoder, UNet.
 
     Interrupted, it goes on where it was when called again.
 

@@ -2,9 +2,9 @@
 
 Five stages, each of which leaves its result in the folder and is skipped where that is there
 already: ``autoencoder`` (latents), ``decoder`` (sharper pictures from the same latents),
-``judge`` (the CLIP that scores), ``text`` (the CLIP whose text half conditions) and ``unet``.
-``autoencoder`` comes before ``decoder``, and with ``text`` before ``unet``; otherwise they are
-independent and may run side by side.
+``judge`` (the CLIP that scores), ``text`` (the encoder that conditions) and ``unet``.
+``autoencoder`` comes before ``decoder`` and ``text``, and that before ``unet``; otherwise they
+are independent and may run side by side.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from experiments.shapes.diffusion import (
     caption_batches,
     save_pipeline,
 )
-from experiments.shapes.text_encoder import text_encoder_of
-from experiments.shapes.tokenizer import load_tokenizer
+from experiments.shapes.text_encoder import train_text_encoder
+from experiments.shapes.tokenizer import load_tokenizer, save_tokenizer
 from experiments.shapes.vae import encode, train_decoder, train_vae
 from supernet.robust_training import TrainingSettings, train
 from supernet.supernet import Supernet
@@ -51,10 +51,16 @@ class BaseTraining(BaseModel):
     decoder_steps: int = Field(3000, ge=1)
     vae_batch_size: int = Field(16, ge=1)
     judge_steps: int = Field(1500, ge=1)
-    text_steps: int = Field(1200, ge=1)
-    clip_batch_size: int = Field(96, ge=1)
+    judge_batch_size: int = Field(96, ge=1)
+    text_steps: int = Field(2500, ge=1)
+    text_batch_size: int = Field(128, ge=1)
     unet: TrainingSettings = TrainingSettings(
-        steps=5000, learning_rate=1.2e-3, warmup_steps=100, ema_decay=0.998, keep_prob=(1.0, 1.0)
+        steps=7500,
+        batch_size=32,
+        learning_rate=1.2e-3,
+        warmup_steps=100,
+        ema_decay=0.998,
+        keep_prob=(1.0, 1.0),
     )
 
 
@@ -106,7 +112,7 @@ class BaseModels:
             self._assemble()
 
     def _check_needs(self, stage: str) -> None:
-        needs = {"decoder": ("autoencoder",), "unet": ("autoencoder", "text")}
+        needs = {"decoder": ("autoencoder",), "text": ("autoencoder",), "unet": ("text",)}
         for needed in needs.get(stage, ()):
             if not self._done(needed):
                 raise ValueError(f"--stages: {stage} needs {needed}, which is not trained yet")
@@ -143,21 +149,30 @@ class BaseModels:
         vae.save_pretrained(self._stage("decoder"))
 
     def _train_judge(self) -> None:
-        self._train_clip("judge", self.settings.judge_steps, self.seed + 1)
-
-    def _train_text(self) -> None:
-        self._train_clip("text", self.settings.text_steps, self.seed + 2)
-
-    def _train_clip(self, stage: str, steps: int, seed: int) -> None:
-        with track(self.console, f"{stage} CLIP", steps) as on_progress:
+        with track(self.console, "judge", self.settings.judge_steps) as on_progress:
             train_clip(
-                self._stage(stage),
+                self._stage("judge"),
                 self.pictures,
-                steps=steps,
-                batch_size=self.settings.clip_batch_size,
-                seed=seed,
+                steps=self.settings.judge_steps,
+                batch_size=self.settings.judge_batch_size,
+                seed=self.seed + 1,
                 on_progress=on_progress,
             )
+
+    def _train_text(self) -> None:
+        vae, latents = self._latents()
+        tokenizer = save_tokenizer(self._stage("text"), self.seed)
+        with track(self.console, "text encoder", self.settings.text_steps) as on_progress:
+            text_encoder = train_text_encoder(
+                tokenizer,
+                captions(self.pictures),
+                latents * vae.config.scaling_factor,
+                steps=self.settings.text_steps,
+                batch_size=self.settings.text_batch_size,
+                seed=self.seed + 2,
+                on_progress=on_progress,
+            )
+        text_encoder.save_pretrained(self._stage("text"))
 
     def _train_unet(self) -> None:
         vae, latents = self._latents()
@@ -189,8 +204,9 @@ class BaseModels:
         return vae, encode(vae, self.pictures, slice(None))
 
     def _text(self) -> tuple[CLIPTokenizer, CLIPTextModel]:
-        tokenizer = load_tokenizer(self._stage("text"))
-        return tokenizer, text_encoder_of(self._stage("text"), tokenizer)
+        folder = self._stage("text")
+        text_encoder = CLIPTextModel.from_pretrained(folder).eval().requires_grad_(False)
+        return load_tokenizer(folder), text_encoder
 
     def _assemble(self) -> None:
         tokenizer, text_encoder = self._text()

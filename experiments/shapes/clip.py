@@ -1,4 +1,4 @@
-"""A CLIP of the shapes world: one of them judges, the text half of another conditions the UNet.
+"""The CLIP of the shapes world: the judge.
 
 It is an open_clip model in a folder that open_clip loads by ``local-dir:FOLDER``, as it would
 load any other CLIP.

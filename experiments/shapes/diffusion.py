@@ -11,9 +11,10 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from experiments.shapes.dataset import batch_rows
+from experiments.shapes.text_encoder import CONTEXT_WIDTH
+from experiments.shapes.tokenizer import tokenize
 from supernet.robust_training import Batch, Batches
 
-_CONTEXT_WIDTH = 96
 _CAPTION_DROPOUT = 0.1  # share of captions replaced by the empty one, for guidance
 
 
@@ -26,7 +27,7 @@ def build_unet() -> UNet2DConditionModel:
         sample_size=16,
         block_out_channels=(32, 64, 96, 128),
         layers_per_block=2,
-        cross_attention_dim=_CONTEXT_WIDTH,
+        cross_attention_dim=CONTEXT_WIDTH,
         attention_head_dim=2,  # diffusers' name for the number of heads
         norm_num_groups=8,
     )
@@ -72,19 +73,6 @@ def caption_batches(
         return Batch(latents[rows], text_encoder(input_ids).last_hidden_state)
 
     return batch
-
-
-def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
-    """Token ids padded to the context length, ``(n, 24)``."""
-    encoded = tokenizer(
-        list(captions),
-        padding="max_length",
-        max_length=tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
-    )
-    input_ids: Tensor = encoded.input_ids
-    return input_ids
 
 
 def save_pipeline(

@@ -1,76 +1,115 @@
-"""The text encoder that conditions the UNet: the text half of a CLIP of its own.
+"""The text encoder that conditions the UNet, trained by what the caption says of the latents.
 
-It is trained apart from the judge, so that the judge never scores with what it conditioned.
+The text half of a CLIP answers for whole captions only: all but its last token are free to say
+nothing of what stands where, and a small UNet then takes long to learn it. Here every token may
+be read by a picture head that predicts the caption's mean latents place by place, which is what
+the UNet's cross-attention has to do at the noisiest timestep. The head is thrown away.
+The judge (:mod:`experiments.shapes.clip`) has no part in it.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
-from open_clip.transformer import ResidualAttentionBlock
-from safetensors.torch import load_file
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import OneCycleLR
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from experiments.shapes.clip import build_clip
-from experiments.shapes.tokenizer import CONTEXT_LENGTH
+from experiments.progress import OnProgress
+from experiments.shapes.dataset import batch_rows
+from experiments.shapes.tokenizer import CONTEXT_LENGTH, tokenize
+
+CONTEXT_WIDTH = 96
+_HEADS = 3
+_PLACES = 8  # the head predicts latents in 8x8 patches of 2x2
+_PATCH = 2
+_LATENT_CHANNELS = 4
 
 
-def text_encoder_of(clip_folder: Path, tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """The text half of a CLIP in open_clip's format as the class that pipelines expect.
-
-    Args:
-        clip_folder: written by :func:`experiments.shapes.clip.train_clip`.
-        tokenizer: the one that the CLIP was trained with.
-
-    Returns:
-        A frozen encoder; its last hidden states ``(batch, 24, 96)`` are open_clip's own.
-    """
-    clip = build_clip(len(tokenizer)).float()
-    clip.load_state_dict(load_file(clip_folder / "open_clip_model.safetensors"))
-    blocks = clip.transformer.resblocks
-    width = clip.token_embedding.embedding_dim
-    encoder = CLIPTextModel(
+def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """A CLIP text model of two layers; hidden states ``(batch, 24, 96)``."""
+    return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
-            hidden_size=width,
-            intermediate_size=4 * width,
-            num_hidden_layers=len(blocks),
-            num_attention_heads=blocks[0].attn.num_heads,
+            hidden_size=CONTEXT_WIDTH,
+            intermediate_size=4 * CONTEXT_WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=_HEADS,
             max_position_embeddings=CONTEXT_LENGTH,
             hidden_act="gelu",
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
+            # Torch's fused attention has a slow backward pass on a CPU.
+            attn_implementation="eager",
         )
     )
-    weights = {
-        "embeddings.token_embedding.weight": clip.token_embedding.weight,
-        "embeddings.position_embedding.weight": clip.positional_embedding,
-        "final_layer_norm.weight": clip.ln_final.weight,
-        "final_layer_norm.bias": clip.ln_final.bias,
-    }
-    for i, block in enumerate(blocks):
-        weights |= {f"encoder.layers.{i}.{n}": w for n, w in _block_weights(block).items()}
-    prefix = "text_model." if any(n.startswith("text_model.") for n in encoder.state_dict()) else ""
-    encoder.load_state_dict({prefix + name: weight for name, weight in weights.items()})
+
+
+class PictureHead(nn.Module):
+    """One layer of cross-attention from places to tokens; a learned query for every place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Parameter(0.5 * torch.randn(_PLACES**2, CONTEXT_WIDTH))
+        self.layer = nn.TransformerDecoderLayer(
+            CONTEXT_WIDTH,
+            _HEADS,
+            2 * CONTEXT_WIDTH,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.norm = nn.LayerNorm(CONTEXT_WIDTH)
+        self.patches = nn.Linear(CONTEXT_WIDTH, _LATENT_CHANNELS * _PATCH**2)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Latents ``(batch, 4, 16, 16)`` from hidden states ``(batch, 24, 96)``."""
+        places = self.layer(self.places.expand(len(hidden_states), -1, -1), hidden_states)
+        patches = self.patches(self.norm(places)).transpose(1, 2)
+        return F.pixel_shuffle(patches.unflatten(2, (_PLACES, _PLACES)), _PATCH)
+
+
+def train_text_encoder(
+    tokenizer: CLIPTokenizer,
+    captions: Sequence[str],
+    latents: Tensor,
+    *,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    on_progress: OnProgress,
+) -> CLIPTextModel:
+    """Train an encoder from nothing and return it frozen.
+
+    Args:
+        tokenizer: turns captions into tokens.
+        captions: ``n`` of them.
+        latents: their pictures' latents times the VAE's scaling factor, ``(n, 4, 16, 16)``.
+        steps: optimizer steps.
+        batch_size: captions per step.
+        seed: fixes weights and batches.
+        on_progress: called after each step with the mean squared error.
+    """
+    torch.manual_seed(seed)
+    encoder, head = build_text_encoder(tokenizer), PictureHead()
+    parameters = [*encoder.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
+    schedule = OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps, pct_start=0.1)
+    tokens = tokenize(tokenizer, captions)
+    for step, rows in enumerate(batch_rows(len(latents), batch_size, range(steps), seed)):
+        with torch.autocast("cpu", torch.bfloat16):
+            predicted = head(encoder(tokens[rows]).last_hidden_state)
+        loss = F.mse_loss(predicted.float(), latents[rows])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+        on_progress(step + 1, {"loss": loss.item()})
     return encoder.eval().requires_grad_(False)
-
-
-def _block_weights(block: ResidualAttentionBlock) -> dict[str, Tensor]:
-    """A block's weights under the names of transformers, which keeps q, k and v apart."""
-    weights: dict[str, Tensor] = {}
-    for kind in ("weight", "bias"):
-        packed = getattr(block.attn, f"in_proj_{kind}").chunk(3)
-        weights |= {
-            f"self_attn.{name}_proj.{kind}": part for name, part in zip("qkv", packed, strict=True)
-        }
-    for ours, theirs in (
-        ("self_attn.out_proj", block.attn.out_proj),
-        ("layer_norm1", block.ln_1),
-        ("layer_norm2", block.ln_2),
-        ("mlp.fc1", block.mlp.c_fc),
-        ("mlp.fc2", block.mlp.c_proj),
-    ):
-        weights |= {f"{ours}.weight": theirs.weight, f"{ours}.bias": theirs.bias}
-    return weights

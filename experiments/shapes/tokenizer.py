@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
 from transformers import CLIPTokenizer
 
 from experiments.shapes.scene import sample_scenes
@@ -61,3 +63,16 @@ def save_tokenizer(folder: Path, seed: int) -> CLIPTokenizer:
 def load_tokenizer(folder: Path) -> CLIPTokenizer:
     """The inverse of :func:`save_tokenizer`."""
     return CLIPTokenizer.from_pretrained(folder, model_max_length=CONTEXT_LENGTH)
+
+
+def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
+    """Token ids padded to the context length, ``(n, 24)``."""
+    encoded = tokenizer(
+        list(captions),
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    )
+    input_ids: Tensor = encoded.input_ids
+    return input_ids

@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import AutoTokenizer, CLIPTokenizer
 
-from experiments.shapes.diffusion import tokenize
 from experiments.shapes.scene import (
     BACKGROUNDS,
     COLORS,
@@ -18,7 +17,12 @@ from experiments.shapes.scene import (
     SIZES,
     sample_scenes,
 )
-from experiments.shapes.tokenizer import CONTEXT_LENGTH, build_tokenizer, save_tokenizer
+from experiments.shapes.tokenizer import (
+    CONTEXT_LENGTH,
+    build_tokenizer,
+    save_tokenizer,
+    tokenize,
+)
 
 WORDS = {
     *(SHAPES + COLORS + SIZES + BACKGROUNDS),

@@ -13,7 +13,7 @@ from experiments.benchmarks import world
 from experiments.shapes.clip import train_clip
 from experiments.shapes.dataset import draw
 from experiments.shapes.diffusion import build_unet, save_pipeline
-from experiments.shapes.text_encoder import text_encoder_of
+from experiments.shapes.text_encoder import build_text_encoder
 from experiments.shapes.tokenizer import load_tokenizer
 from experiments.shapes.vae import build_vae
 
@@ -31,7 +31,7 @@ def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         on_progress=lambda *_: None,
     )
     tokenizer = load_tokenizer(tmp_path / "judge")
-    text_encoder = text_encoder_of(tmp_path / "judge", tokenizer)
+    text_encoder = build_text_encoder(tokenizer)
     save_pipeline(tmp_path / "pipeline", tokenizer, text_encoder, build_unet(), build_vae())
     judge = ClipModel(name=f"local-dir:{tmp_path / 'judge'}")
     monkeypatch.setattr(world, "pipeline_source", lambda name: str(tmp_path / "pipeline"))
