@@ -52,10 +52,10 @@ class BaseTraining(BaseModel):
     vae_batch_size: int = Field(16, ge=1)
     judge_steps: int = Field(1500, ge=1)
     judge_batch_size: int = Field(96, ge=1)
-    text_steps: int = Field(2500, ge=1)
+    text_steps: int = Field(1200, ge=1)
     text_batch_size: int = Field(128, ge=1)
     unet: TrainingSettings = TrainingSettings(
-        steps=7500,
+        steps=5000,
         batch_size=32,
         learning_rate=1.2e-3,
         warmup_steps=100,
