@@ -156,7 +156,12 @@ class SupernetTraining(BaseModel):
 
     pictures: int = Field(32_768, ge=1024)
     training: TrainingSettings = TrainingSettings(
-        steps=1500, learning_rate=6e-4, warmup_steps=50, ema_decay=0.995, keep_prob=(0.4, 1.0)
+        steps=1200,
+        batch_size=32,
+        learning_rate=6e-4,
+        warmup_steps=50,
+        ema_decay=0.995,
+        keep_prob=(0.4, 1.0),
     )
 
 
