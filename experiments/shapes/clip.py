@@ -45,10 +45,6 @@ def model_config(vocab_size: int) -> dict[str, object]:
     }
 
 
-def build_clip(vocab_size: int) -> open_clip.CLIP:
-    return open_clip.CLIP(**model_config(vocab_size))
-
-
 def train_clip(
     folder: Path,
     pictures: PictureSet,
@@ -62,14 +58,15 @@ def train_clip(
     negatives for every picture, and write the folder.
     """
     tokenizer = save_tokenizer(folder, seed)
+    architecture = model_config(len(tokenizer))
     config = {
-        "model_cfg": model_config(len(tokenizer)),
+        "model_cfg": architecture,
         "preprocess_cfg": {"mean": _MEAN, "std": _STD},
     }
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
     torch.manual_seed(seed)
-    model = build_clip(len(tokenizer))
+    model = open_clip.CLIP(**architecture)
     tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05)
     schedule = OneCycleLR(optimizer, max_lr=1e-3, total_steps=steps, pct_start=0.1)

@@ -58,7 +58,7 @@ def caption_batches(
         latents: ``(n, 4, 16, 16)``, times the VAE's scaling factor.
         captions: the ``n`` captions.
         tokenizer: of ``text_encoder``.
-        text_encoder: gives the hidden states; trained too if its weights require gradients.
+        text_encoder: frozen; gives the hidden states.
         batch_size: latents per step.
         seed: together with the step it fixes the batch.
     """

@@ -20,12 +20,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from experiments.progress import OnProgress
 from experiments.shapes.dataset import batch_rows
 from experiments.shapes.tokenizer import CONTEXT_LENGTH, tokenize
+from experiments.shapes.vae import LATENT_CHANNELS
 
 CONTEXT_WIDTH = 96
 _HEADS = 3
 _PLACES = 8  # the head predicts latents in 8x8 patches of 2x2
 _PATCH = 2
-_LATENT_CHANNELS = 4
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
@@ -64,7 +64,7 @@ class PictureHead(nn.Module):
             norm_first=True,
         )
         self.norm = nn.LayerNorm(CONTEXT_WIDTH)
-        self.patches = nn.Linear(CONTEXT_WIDTH, _LATENT_CHANNELS * _PATCH**2)
+        self.patches = nn.Linear(CONTEXT_WIDTH, LATENT_CHANNELS * _PATCH**2)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Latents ``(batch, 4, 16, 16)`` from hidden states ``(batch, 24, 96)``."""

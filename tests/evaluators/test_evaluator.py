@@ -94,9 +94,11 @@ def test_a_pipeline_is_loaded_in_fp32_whatever_it_was_saved_in(
         assert not any(weight.requires_grad for weight in module.parameters())
 
 
-def test_loading_a_pipeline_warns_of_nothing(pipeline_folder: str, recwarn: object) -> None:
+def test_loading_a_pipeline_warns_of_nothing(
+    pipeline_folder: str, recwarn: pytest.WarningsRecorder
+) -> None:
     load_pipeline(pipeline_folder)
-    assert [str(warning.message) for warning in recwarn] == []  # type: ignore[attr-defined]
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

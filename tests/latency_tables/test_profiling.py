@@ -40,7 +40,7 @@ class ToyProfiler(BlockProfiler):
         self.in_session = False
 
     def describe(self) -> Conditions:
-        raise NotImplementedError
+        raise AssertionError("profiling blocks does not ask for the conditions")
 
     def prepare(self, signature: BlockSignature) -> Callable[[], object]:
         assert self.in_session

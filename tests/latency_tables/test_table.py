@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_table import ABSENT, CONCAT, RESNET, make_metadata, make_table
@@ -130,9 +131,9 @@ def test_signatures_are_ordered_hashable_and_readable() -> None:
 )
 def test_signature_fields_out_of_range(changes: dict[str, object], message: str) -> None:
     sizes = {"batch": 2, "height": 8, "width": 8, "in_channels": 64, "out_channels": 64}
-    values: dict[str, object] = {"kind": "resnet", **sizes, **changes}
+    values: dict[str, Any] = {"kind": "resnet", **sizes, **changes}
     with pytest.raises(ValueError, match=message):
-        BlockSignature(**values)  # type: ignore[arg-type]
+        BlockSignature(**values)
 
 
 def test_reading_and_summing_needs_no_torch(saved: Path) -> None:

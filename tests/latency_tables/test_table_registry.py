@@ -30,7 +30,7 @@ FIRST, SECOND, PLUGIN, SHIPPED = "first", "second", "plugin", "shipped"
 def plug_in(monkeypatch: pytest.MonkeyPatch, value: object, name: str = "toy") -> None:
     """Install a package whose entry point loads to ``value``."""
     module = ModuleType("toy_plugin")
-    module.table = value  # type: ignore[attr-defined]
+    module.__dict__["table"] = value
     monkeypatch.setitem(sys.modules, "toy_plugin", module)
     declare(monkeypatch, EntryPoint(name, "toy_plugin:table", ENTRY_POINT_GROUP))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 import torch
 
@@ -91,7 +93,7 @@ def test_its_conditions_complete_the_metadata_of_what_it_measured() -> None:
         name="here",
         method="measured",
         measured_how="4 timings",
-        measured_at="2026-11-24",  # type: ignore[arg-type]
+        measured_at=date(2026, 11, 24),
         command="pytest",
         **profiler.describe(),
     )

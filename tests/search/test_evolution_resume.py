@@ -109,7 +109,7 @@ def test_it_goes_on_from_its_files_alone(tmp_path: Path) -> None:
 
     def run(folder: Path, clock: Clock) -> ToySearch:
         store = EvaluationStore(folder / "evaluations.db", "toy")
-        search = ToySearch(folder, SETTINGS, TRUTH, store=store, clock=clock)  # type: ignore[arg-type]
+        search = ToySearch(folder, SETTINGS, TRUTH, store=store, clock=clock)
         search.run()
         return search
 

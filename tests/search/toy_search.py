@@ -17,6 +17,7 @@ from latency_tables import BlockSignature, LatencyRow, LatencyTable, TableMetada
 from search.decision import Decision
 from search.evolution import Evolution, EvolutionSettings
 from search.state import SearchState
+from search.store import EvaluationStore
 from supernet.architecture import Architecture, BlockId
 from supernet.inventory import Inventory, take_inventory, unet_config
 
@@ -162,7 +163,7 @@ class ToyScorer:
             yield architecture, tuple(score + self._training for score in scores)
 
 
-class MemoryStore:
+class MemoryStore(EvaluationStore):
     """The store without its file: what is added survives a search that is stopped."""
 
     def __init__(self) -> None:
@@ -207,7 +208,7 @@ class ToySearch:
     settings: EvolutionSettings
     truth: Truth
     latency: TableLatency = field(default_factory=toy_latency)
-    store: MemoryStore = field(default_factory=MemoryStore)
+    store: EvaluationStore = field(default_factory=MemoryStore)
     clock: Callable[[], None] = no_clock
     order: Callable[[Sequence[Architecture]], Sequence[Architecture]] = tuple
     constant_weights: bool = False
@@ -230,7 +231,7 @@ class ToySearch:
             self.latency,
             trainer,
             scorer,
-            self.store,  # type: ignore[arg-type]
+            self.store,
             self.load_state(),
             self.state_path,
             silent_track,
