@@ -112,6 +112,7 @@ class SearchSection(_Section):
 
     strategy: Literal["evolution"] = "evolution"
     rounds: int = Field(4, ge=1)
+    caution: float = Field(1.0, ge=0)
     grow: bool = True
 
 

@@ -184,6 +184,7 @@ def _evolve(
             EvolutionSettings(
                 target_ms=parts.target_ms,
                 rounds=experiment.search.rounds,
+                caution=experiment.search.caution,
                 grow=experiment.search.grow,
             ),
             parts.latency,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
 from typing import Any
 
@@ -46,6 +46,17 @@ class Candidate:
             towards = self.action.change * self.delta_clip
             return math.copysign(math.inf, towards) if towards else 0.0
         return self.delta_clip / self.delta_latency_ms
+
+    def cautious_value(self, caution: float) -> float:
+        """The value if CLIP turned out ``caution`` standard errors worse than measured.
+
+        With few prompts the best values are those with the luckiest error, and what is taken for
+        them disappoints. An unknown error (of one prompt) changes nothing.
+        """
+        if not math.isfinite(self.standard_error):
+            return self.value
+        worse = self.delta_clip - caution * self.standard_error
+        return replace(self, delta_clip=worse).value
 
     @property
     def distinguishable(self) -> bool:

@@ -35,6 +35,8 @@ class EvolutionSettings(BaseModel):
     Attributes:
         target_ms: latency to reach by the table, in ms of one UNet pass.
         rounds: rounds of removals.
+        caution: removals are ranked by the value that they would have if CLIP turned out this
+            many standard errors worse than measured; 0 ranks them as the paper does.
         grow: whether to add blocks where the target leaves slack.
     """
 
@@ -42,6 +44,7 @@ class EvolutionSettings(BaseModel):
 
     target_ms: float = Field(gt=0)
     rounds: int = Field(4, ge=1)
+    caution: float = Field(1.0, ge=0)
     grow: bool = True
 
     def goal_ms(self, base_ms: float, round_: int) -> float:
@@ -157,7 +160,8 @@ class Evolution:
         if phase == "remove":
             base_ms = self.latency(self.state.full)
             goal_ms = self.settings.goal_ms(base_ms, round_)
-            taken = choose_removals(candidates, current, self.latency, goal_ms)
+            caution = self.settings.caution
+            taken = choose_removals(candidates, current, self.latency, goal_ms, caution)
             assert taken, "above a reachable target, some removal saves time"
         else:
             taken = choose_additions(candidates, current, self.latency, self.settings.target_ms)
@@ -228,6 +232,7 @@ def choose_removals(
     current: Architecture,
     latency: Callable[[Architecture], float],
     goal_ms: float,
+    caution: float = 0.0,
 ) -> list[Action]:
     """The removals with the smallest CLIP loss per ms saved, until the goal is met.
 
@@ -236,13 +241,14 @@ def choose_removals(
         current: the architecture as it is.
         latency: of any architecture, in ms.
         goal_ms: latency to reach.
+        caution: standard errors by which to rank them worse than measured.
 
     Returns:
         At least one action if any saves time; best first. Equal values keep the given order.
     """
     worthwhile = [candidate for candidate in candidates if candidate.delta_latency_ms < 0]
     taken: list[Action] = []
-    for candidate in sorted(worthwhile, key=lambda candidate: candidate.value):
+    for candidate in sorted(worthwhile, key=lambda candidate: candidate.cautious_value(caution)):
         if taken and latency(current) <= goal_ms:
             break
         taken.append(candidate.action)

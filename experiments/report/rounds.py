@@ -20,14 +20,21 @@ def round_details(decisions: Sequence[Decision]) -> str:
 
 def _details(decision: Decision, is_open: bool) -> str:
     lines = "".join(f"<li>{escape(line)}</li>" for line in decision.explain())
-    best_first = sorted(decision.candidates, key=lambda c: c.value, reverse=decision.phase == "add")
-    rows = "".join(_row(c, c.action in decision.taken) for c in best_first)
-    label = f"Candidates of round {decision.round}, best first"
+    rows = "".join(_row(c, c.action in decision.taken) for c in _executed_first(decision))
+    label = f"Candidates of round {decision.round}: executed ones first, then by value"
     return (
         f"<details{' open' if is_open else ''}><summary>{_headline(decision)}</summary>"
         f'<ul class="explanation">{lines}</ul>'
         f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">'
         f"<table><caption>{label}</caption>{_HEAD}<tbody>{rows}</tbody></table></div></details>"
+    )
+
+
+def _executed_first(decision: Decision) -> list[Candidate]:
+    taken = {action: place for place, action in enumerate(decision.taken)}
+    sign = -1 if decision.phase == "add" else 1
+    return sorted(
+        decision.candidates, key=lambda c: (taken.get(c.action, len(taken)), sign * c.value)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
@@ -54,9 +55,12 @@ def summed(
     )
 
 
-@given(effects, st.integers(0, 60))
+@given(effects, st.integers(0, 60), st.sampled_from([0, 4, 8]))
 @settings(deadline=None, max_examples=100)
-def test_removals_are_those_of_algorithm_1(pairs: list[tuple[int, int]], goal: int) -> None:
+def test_removals_are_those_of_algorithm_1(
+    pairs: list[tuple[int, int]], goal: int, caution: int
+) -> None:
+    """Also with caution, which takes a standard error of 1/4 off every ΔCLIP, ``caution`` times."""
     candidates = candidates_of(list(removals(FULL)), pairs)
     latency = summed(candidates, 60.0, FULL)
 
@@ -64,12 +68,14 @@ def test_removals_are_those_of_algorithm_1(pairs: list[tuple[int, int]], goal: i
     expected: list[Action] = []
     ms = 60
     while left and (not expected or ms > goal):
-        lost_per_ms = [Fraction(int(-c.delta_clip), int(-c.delta_latency_ms)) for c in left]
+        lost = [int(-c.delta_clip) + caution // 4 for c in left]
+        saved = [int(-c.delta_latency_ms) for c in left]
+        lost_per_ms = [Fraction(*pair) for pair in zip(lost, saved, strict=True)]
         best = left.pop(lost_per_ms.index(min(lost_per_ms)))
         expected.append(best.action)
         ms += int(best.delta_latency_ms)
 
-    assert choose_removals(candidates, FULL, latency, goal) == expected
+    assert choose_removals(candidates, FULL, latency, goal, caution) == expected
 
 
 @given(effects, st.integers(0, 40))
@@ -91,6 +97,26 @@ def test_additions_are_those_of_algorithm_1(pairs: list[tuple[int, int]], slack:
             room -= int(best.delta_latency_ms)
 
     assert choose_additions(candidates, start, latency, 20.0 + slack) == expected
+
+
+def test_a_sure_loss_of_nothing_goes_before_a_lucky_gain() -> None:
+    lucky, sure = (
+        Candidate(Action(-1, block), 0.9, delta_clip, error, -1.0)
+        for block, delta_clip, error in zip(FULL, (0.02, -0.0001), (0.03, 0.0001), strict=False)
+    )
+    latency = summed([lucky, sure], 60.0, FULL)
+    assert choose_removals([lucky, sure], FULL, latency, 59.0) == [lucky.action]
+    assert choose_removals([lucky, sure], FULL, latency, 59.0, caution=1.0) == [sure.action]
+
+
+def test_an_unknown_error_leaves_the_order_of_the_values() -> None:
+    """One prompt has no standard error; its scores are all there is."""
+    dear, cheap = (
+        Candidate(Action(-1, block), 0.9, delta_clip, math.inf, -1.0)
+        for block, delta_clip in zip(FULL, (-0.02, -0.01), strict=False)
+    )
+    latency = summed([dear, cheap], 60.0, FULL)
+    assert choose_removals([dear, cheap], FULL, latency, 59.0, caution=1.0) == [cheap.action]
 
 
 def test_what_saves_no_time_is_never_removed() -> None:
