@@ -55,7 +55,7 @@ class BaseTraining(BaseModel):
     text_steps: int = Field(1200, ge=1)
     text_batch_size: int = Field(128, ge=1)
     unet: TrainingSettings = TrainingSettings(
-        steps=5000,
+        steps=8000,
         batch_size=32,
         learning_rate=1.2e-3,
         warmup_steps=100,
