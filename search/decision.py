@@ -133,9 +133,10 @@ class Decision:
         for action in self.taken:
             c = by_action[action]
             verb = "removed" if action.change < 0 else "added"
-            doubt = "" if c.distinguishable else " (not distinguishable from zero)"
+            doubt = "" if c.distinguishable else ", not distinguishable from zero"
             lines.append(
-                f"{verb} {action.block}: {c.delta_clip:+.4f} CLIP{doubt} "
+                f"{verb} {action.block}: {c.delta_clip:+.4f} CLIP "
+                f"(s.e. {c.standard_error:.4f}{doubt}) "
                 f"for {c.delta_latency_ms:+.2f} ms, value {c.value:.2e} per ms"
             )
         if not lines:

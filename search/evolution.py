@@ -241,7 +241,7 @@ def choose_removals(
         current: the architecture as it is.
         latency: of any architecture, in ms.
         goal_ms: latency to reach.
-        caution: standard errors by which to rank them worse than measured.
+        caution: standard errors by which to rank them worse than measured; none in the paper.
 
     Returns:
         At least one action if any saves time; best first. Equal values keep the given order.

@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from experiments.report import ReportData, SampleSet, write_report
 from experiments.report.block_map import block_map
 from experiments.report.look import CLEAR
+from experiments.report.rounds import round_details
 from experiments.report.stage_latency import stage_latency
 from experiments.report.tradeoff import tradeoff
 from search.action import Action, removals
@@ -252,6 +253,16 @@ def test_the_bars_add_up_to_the_unet(latency, decisions):
     )
     assert base == pytest.approx(latency(latency.inventory.full()))
     assert found == pytest.approx(latency(decisions[-1].after))
+
+
+def test_candidates_are_listed_in_the_order_of_choice(decisions):
+    """What was executed first, as it was ranked; then the others by their value."""
+    removal = decisions[0]
+    listed = re.findall(r"</i> −(\S+ \S+)</th>", round_details([removal]))
+    taken = [str(action.block) for action in removal.taken]
+    left = [c for c in removal.candidates if c.action not in removal.taken]
+    others = [str(c.action.block) for c in sorted(left, key=lambda c: c.value)]
+    assert listed == taken + others
 
 
 def _before(decision: Decision) -> tuple[float, float]:

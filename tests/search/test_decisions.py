@@ -142,7 +142,8 @@ def test_a_removal_is_explained() -> None:
     other = Candidate(Action(-1, RESNET), 0.7, -0.1, 0.001, -1.0)
     decision = decide("remove", (other, removal(-0.002, -41.0)), (REMOVAL,))
     assert decision.explain() == [
-        "removed cross_attention up.1/1: -0.0020 CLIP for -41.00 ms, value 4.88e-05 per ms",
+        "removed cross_attention up.1/1: -0.0020 CLIP (s.e. 0.0001) for -41.00 ms, "
+        "value 4.88e-05 per ms",
         "together: CLIP 0.8000 -> 0.7955 (-0.0045; sum of single effects -0.0020), "
         "latency 105.50 -> 64.50 ms",
     ]
@@ -151,9 +152,12 @@ def test_a_removal_is_explained() -> None:
 def test_an_explanation_names_doubt_and_keeps_the_order_of_choice() -> None:
     scored = (removal(0.001, -2.0, error=0.01), addition(0.003, 6.0))
     lines = decide("add", scored, (ADDITION, REMOVAL)).explain()
-    assert lines[0] == "added resnet mid/0: +0.0030 CLIP for +6.00 ms, value 5.00e-04 per ms"
+    assert lines[0] == (
+        "added resnet mid/0: +0.0030 CLIP (s.e. 0.0001) for +6.00 ms, value 5.00e-04 per ms"
+    )
     assert lines[1].startswith(
-        "removed cross_attention up.1/1: +0.0010 CLIP (not distinguishable from zero) for -2.00 ms"
+        "removed cross_attention up.1/1: +0.0010 CLIP "
+        "(s.e. 0.0100, not distinguishable from zero) for -2.00 ms"
     )
     assert "sum of single effects +0.0040" in lines[2]
 
