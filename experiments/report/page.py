@@ -20,6 +20,11 @@ from experiments.report.tradeoff import tradeoff
 
 _HERE = Path(__file__).parent
 
+_RANKING = (
+    "Executed actions stand first, in the order of choice, the others by their value. Removals are "
+    "chosen by the value that they would have if CLIP turned out <code>search.caution</code> "
+    "standard errors (s.e.) worse than measured."
+)
 _NO_DECISION = """<p class="empty">No decision yet. The search first trains the supernet, then
 scores it without each of its blocks; a round appears here as soon as it is decided.</p>"""
 _NO_SAMPLES = """<p class="empty">No pictures yet. They are drawn when the search has ended: the
@@ -81,7 +86,9 @@ def _samples(data: ReportData) -> str:
 
 
 def _decisions(data: ReportData) -> str:
-    return round_details(data.decisions) if data.decisions else _NO_DECISION
+    if not data.decisions:
+        return _NO_DECISION
+    return f'<p class="lead">{_RANKING}</p>{round_details(data.decisions)}'
 
 
 def _commands_section(data: ReportData) -> str:
