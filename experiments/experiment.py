@@ -113,6 +113,7 @@ class SearchSection(_Section):
     strategy: Literal["evolution"] = "evolution"
     rounds: int = Field(4, ge=1)
     caution: float = Field(1.0, ge=0)
+    recheck: int = Field(2, ge=0)
     grow: bool = True
 
 

@@ -185,6 +185,7 @@ def _evolve(
                 target_ms=parts.target_ms,
                 rounds=experiment.search.rounds,
                 caution=experiment.search.caution,
+                recheck=experiment.search.recheck,
                 grow=experiment.search.grow,
             ),
             parts.latency,

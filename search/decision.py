@@ -108,9 +108,10 @@ class Decision:
         clip_before: its mean CLIP score.
         latency_before_ms: its latency by the table.
         candidates: every action of the set, with its scores, in forward order.
-        taken: the actions executed, best first.
+        executed: the actions executed, best first; each as it was last scored, which is on top of
+            those before it if the group was rechecked.
         after: the architecture after them.
-        clip_after: its CLIP score, measured with all of ``taken`` executed at once.
+        clip_after: its CLIP score, measured with all of them executed at once.
         latency_after_ms: its latency by the table.
     """
 
@@ -121,27 +122,33 @@ class Decision:
     clip_before: float
     latency_before_ms: float
     candidates: tuple[Candidate, ...]
-    taken: tuple[Action, ...]
+    executed: tuple[Candidate, ...]
     after: Architecture
     clip_after: float
     latency_after_ms: float
 
+    @property
+    def taken(self) -> tuple[Action, ...]:
+        """The actions executed, best first."""
+        return tuple(candidate.action for candidate in self.executed)
+
     def explain(self) -> list[str]:
-        """One line for every action taken, and one for their joint effect."""
-        by_action = {candidate.action: candidate for candidate in self.candidates}
+        """One line for every action executed, and one for their joint effect."""
+        if not self.executed:
+            return [f"round {self.round} ({self.phase}): no action pays, nothing changed"]
+        alone = {candidate.action: candidate.delta_clip for candidate in self.candidates}
         lines = []
-        for action in self.taken:
-            c = by_action[action]
-            verb = "removed" if action.change < 0 else "added"
+        for c in self.executed:
+            verb = "removed" if c.action.change < 0 else "added"
             doubt = "" if c.distinguishable else ", not distinguishable from zero"
+            single = alone[c.action]
+            by_itself = "" if single == c.delta_clip else f"; alone {single:+.4f}"
             lines.append(
-                f"{verb} {action.block}: {c.delta_clip:+.4f} CLIP "
-                f"(s.e. {c.standard_error:.4f}{doubt}) "
+                f"{verb} {c.action.block}: {c.delta_clip:+.4f} CLIP "
+                f"(s.e. {c.standard_error:.4f}{doubt}{by_itself}) "
                 f"for {c.delta_latency_ms:+.2f} ms, value {c.value:.2e} per ms"
             )
-        if not lines:
-            return [f"round {self.round} ({self.phase}): no action pays, nothing changed"]
-        expected = sum(by_action[action].delta_clip for action in self.taken)
+        expected = sum(alone[action] for action in self.taken)
         lines.append(
             f"together: CLIP {self.clip_before:.4f} -> {self.clip_after:.4f} "
             f"({self.clip_after - self.clip_before:+.4f}; sum of single effects {expected:+.4f}), "
@@ -158,7 +165,7 @@ class Decision:
             "clip_before": self.clip_before,
             "latency_before_ms": self.latency_before_ms,
             "candidates": [candidate.to_json() for candidate in self.candidates],
-            "taken": [str(action) for action in self.taken],
+            "executed": [candidate.to_json() for candidate in self.executed],
             "after": _counts(self.after),
             "clip_after": self.clip_after,
             "latency_after_ms": self.latency_after_ms,
@@ -176,7 +183,7 @@ class Decision:
             clip_before=value["clip_before"],
             latency_before_ms=value["latency_before_ms"],
             candidates=tuple(Candidate.from_json(c) for c in value["candidates"]),
-            taken=tuple(Action.parse(text) for text in value["taken"]),
+            executed=tuple(Candidate.from_json(c) for c in value["executed"]),
             after=_architecture(value["after"], full),
             clip_after=value["clip_after"],
             latency_after_ms=value["latency_after_ms"],

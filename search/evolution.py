@@ -19,6 +19,7 @@ from torch import Tensor
 
 from evaluators.latency import TableLatency
 from search.action import Action, additions, removals
+from search.choice import choose_additions, choose_removals
 from search.decision import Candidate, Decision, score_action
 from search.state import SearchState
 from search.store import EvaluationStore
@@ -37,6 +38,8 @@ class EvolutionSettings(BaseModel):
         rounds: rounds of removals.
         caution: removals are ranked by the value that they would have if CLIP turned out this
             many standard errors worse than measured; 0 ranks them as the paper does.
+        recheck: after every removal of a round, so many of the best ones left are scored again at
+            a time, on top of those before; 0 scores every removal once, as the paper does.
         grow: whether to add blocks where the target leaves slack.
     """
 
@@ -45,6 +48,7 @@ class EvolutionSettings(BaseModel):
     target_ms: float = Field(gt=0)
     rounds: int = Field(4, ge=1)
     caution: float = Field(1.0, ge=0)
+    recheck: int = Field(2, ge=0)
     grow: bool = True
 
     def goal_ms(self, base_ms: float, round_: int) -> float:
@@ -76,8 +80,14 @@ class Trainer(Protocol):
         ...
 
 
-# Opens a progress display of (description, total); see experiments.progress.
-Track = Callable[[str, int], AbstractContextManager[Callable[[int, dict[str, float]], None]]]
+# Told of the work done and the figures beside it; opened by (description, total): see
+# experiments.progress.
+OnProgress = Callable[[int, dict[str, float]], None]
+Track = Callable[[str, int], AbstractContextManager[OnProgress]]
+
+
+def unseen(done: int, figures: dict[str, float]) -> None:
+    """Of work that is shown as part of something longer."""
 
 
 class Evolution:
@@ -156,17 +166,15 @@ class Evolution:
         current = self.state.architecture
         weights = self.scorer.load_weights(self.trainer.train(round_, current))
         actions = list(removals(current)) if phase == "remove" else self._fitting_additions()
-        candidates = self._score(round_, weights, current, actions)
+        with self.track(f"round {round_}: evaluating actions", 1 + len(actions)) as on_progress:
+            candidates = self._score(round_, weights, current, actions, on_progress)
         if phase == "remove":
-            base_ms = self.latency(self.state.full)
-            goal_ms = self.settings.goal_ms(base_ms, round_)
-            caution = self.settings.caution
-            taken = choose_removals(candidates, current, self.latency, goal_ms, caution)
+            taken = self._choose_removals(round_, weights, current, candidates)
             assert taken, "above a reachable target, some removal saves time"
         else:
             taken = choose_additions(candidates, current, self.latency, self.settings.target_ms)
-        after = apply_all(taken, current)
-        scores = self._clip_scores(round_, weights, [current, after], "together")
+        after = apply_all((candidate.action for candidate in taken), current)
+        scores = self._clip_scores(round_, weights, [current, after])
         return Decision(
             round=round_,
             phase=phase,
@@ -175,17 +183,49 @@ class Evolution:
             clip_before=mean(scores[current.id]),
             latency_before_ms=self.latency(current),
             candidates=tuple(candidates),
-            taken=tuple(taken),
+            executed=tuple(taken),
             after=after,
             clip_after=mean(scores[after.id]),
             latency_after_ms=self.latency(after),
         )
 
+    def _choose_removals(
+        self, round_: int, weights: str, current: Architecture, candidates: Sequence[Candidate]
+    ) -> list[Candidate]:
+        settings = self.settings
+        goal_ms = settings.goal_ms(self.latency(self.state.full), round_)
+        start_ms = self.latency(current)
+        # In hundredths of a ms: how many removals it will take is not known before.
+        to_save = max(1, round(100 * (start_ms - goal_ms)))
+        with self.track(f"round {round_}: removing, ms/100", to_save) as on_progress:
+
+            def rescore(reduced: Architecture, actions: Sequence[Action]) -> list[Candidate]:
+                saved = round(100 * (start_ms - self.latency(reduced)))
+                scored = self._score(round_, weights, reduced, actions)
+                on_progress(min(saved, to_save - 1), {"CLIP": max(c.clip for c in scored)})
+                return scored
+
+            return choose_removals(
+                candidates,
+                current,
+                self.latency,
+                goal_ms,
+                settings.caution,
+                settings.recheck,
+                rescore,
+            )
+
     def _score(
-        self, round_: int, weights: str, current: Architecture, actions: Sequence[Action]
+        self,
+        round_: int,
+        weights: str,
+        current: Architecture,
+        actions: Sequence[Action],
+        on_progress: OnProgress = unseen,
     ) -> list[Candidate]:
         changed = {action: action.apply(current) for action in actions}
-        scores = self._clip_scores(round_, weights, [current, *changed.values()], "actions")
+        architectures = [current, *changed.values()]
+        scores = self._clip_scores(round_, weights, architectures, on_progress)
         now_ms = self.latency(current)
         return [
             score_action(
@@ -198,7 +238,11 @@ class Evolution:
         ]
 
     def _clip_scores(
-        self, round_: int, weights: str, architectures: Iterable[Architecture], what: str
+        self,
+        round_: int,
+        weights: str,
+        architectures: Iterable[Architecture],
+        on_progress: OnProgress = unseen,
     ) -> dict[str, tuple[float, ...]]:
         """CLIP scores by architecture id: from the store where known, else evaluated.
 
@@ -209,71 +253,17 @@ class Evolution:
         known = {i: self.store.get(a, weights) for i, a in wanted.items()}
         scores = {i: value for i, value in known.items() if value is not None}
         missing = [a for i, a in wanted.items() if i not in scores]
-        if missing:
-            with self.track(f"round {round_}: evaluating {what}", len(missing)) as on_progress:
-                evaluated = self.scorer.clip_scores(missing)
-                for done, (architecture, values) in enumerate(evaluated, start=1):
-                    if not all(map(isfinite, values)):
-                        raise ValueError(
-                            f"round {round_}: architecture {architecture.id} draws no picture (its "
-                            "CLIP score is no number): training has diverged; start again with a "
-                            "lower training.round.learning_rate"
-                        )
-                    self.store.add(
-                        architecture, weights, values, self.latency(architecture), round_
-                    )
-                    scores[architecture.id] = values
-                    on_progress(done, {"CLIP": mean(values)})
+        for architecture, values in self.scorer.clip_scores(missing) if missing else ():
+            if not all(map(isfinite, values)):
+                raise ValueError(
+                    f"round {round_}: architecture {architecture.id} draws no picture (its "
+                    "CLIP score is no number): training has diverged; start again with a "
+                    "lower training.round.learning_rate"
+                )
+            self.store.add(architecture, weights, values, self.latency(architecture), round_)
+            scores[architecture.id] = values
+            on_progress(len(scores), {"CLIP": mean(values)})
         return scores
-
-
-def choose_removals(
-    candidates: Sequence[Candidate],
-    current: Architecture,
-    latency: Callable[[Architecture], float],
-    goal_ms: float,
-    caution: float = 0.0,
-) -> list[Action]:
-    """The removals with the smallest CLIP loss per ms saved, until the goal is met.
-
-    Args:
-        candidates: scored removals; those that save no time are left out.
-        current: the architecture as it is.
-        latency: of any architecture, in ms.
-        goal_ms: latency to reach.
-        caution: standard errors by which to rank them worse than measured; none in the paper.
-
-    Returns:
-        At least one action if any saves time; best first. Equal values keep the given order.
-    """
-    worthwhile = [candidate for candidate in candidates if candidate.delta_latency_ms < 0]
-    taken: list[Action] = []
-    for candidate in sorted(worthwhile, key=lambda candidate: candidate.cautious_value(caution)):
-        if taken and latency(current) <= goal_ms:
-            break
-        taken.append(candidate.action)
-        current = candidate.action.apply(current)
-    return taken
-
-
-def choose_additions(
-    candidates: Sequence[Candidate],
-    current: Architecture,
-    latency: Callable[[Architecture], float],
-    target_ms: float,
-) -> list[Action]:
-    """The additions with the largest CLIP gain per ms that together stay within the target.
-
-    An addition whose gain cannot be told from zero is not worth its time.
-    """
-    worthwhile = [c for c in candidates if c.delta_clip > 0 and c.distinguishable]
-    taken: list[Action] = []
-    for candidate in sorted(worthwhile, key=lambda candidate: -candidate.value):
-        grown = candidate.action.apply(current)
-        if latency(grown) <= target_ms:
-            taken.append(candidate.action)
-            current = grown
-    return taken
 
 
 def apply_all(actions: Iterable[Action], architecture: Architecture) -> Architecture:

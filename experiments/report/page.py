@@ -21,9 +21,11 @@ from experiments.report.tradeoff import tradeoff
 _HERE = Path(__file__).parent
 
 _RANKING = (
-    "Executed actions stand first, in the order of choice, the others by their value. Removals are "
-    "chosen by the value that they would have if CLIP turned out <code>search.caution</code> "
-    "standard errors (s.e.) worse than measured."
+    "Executed actions stand first, in the order of choice and as they were last scored, the others "
+    "by their value. Removals are chosen by the value that they would have if CLIP turned out "
+    "<code>search.caution</code> standard errors (s.e.) worse than measured. After each of them "
+    "the best ones left are scored again on top of it, <code>search.recheck</code> at a time, "
+    "because blocks that stand in for each other cost nothing alone and much together."
 )
 _NO_DECISION = """<p class="empty">No decision yet. The search first trains the supernet, then
 scores it without each of its blocks; a round appears here as soon as it is decided.</p>"""

@@ -31,11 +31,10 @@ def _details(decision: Decision, is_open: bool) -> str:
 
 
 def _executed_first(decision: Decision) -> list[Candidate]:
-    taken = {action: place for place, action in enumerate(decision.taken)}
+    """Those executed as they were scored then, the others by value."""
     sign = -1 if decision.phase == "add" else 1
-    return sorted(
-        decision.candidates, key=lambda c: (taken.get(c.action, len(taken)), sign * c.value)
-    )
+    others = [c for c in decision.candidates if c.action not in decision.taken]
+    return [*decision.executed, *sorted(others, key=lambda c: sign * c.value)]
 
 
 def _headline(decision: Decision) -> str:

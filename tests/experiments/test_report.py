@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from experiments.report import ReportData, SampleSet, write_report
 from experiments.report.block_map import block_map
-from experiments.report.look import CLEAR
+from experiments.report.look import CLEAR, signed
 from experiments.report.rounds import round_details
 from experiments.report.stage_latency import stage_latency
 from experiments.report.tradeoff import tradeoff
@@ -93,7 +93,10 @@ def _decide(
         delta = 0.002 * i * action.change
         candidates.append(Candidate(action, clip + delta, delta, 0.003, delta_ms))
     after = before
+    on_top = []
     for action in taken:
+        [alone] = [c for c in candidates if c.action == action]
+        on_top.append(replace(alone, delta_clip=alone.delta_clip - 0.01))
         after = action.apply(after)
     return Decision(
         round=round_,
@@ -103,7 +106,7 @@ def _decide(
         clip_before=clip,
         latency_before_ms=latency(before),
         candidates=tuple(candidates),
-        taken=taken,
+        executed=tuple(on_top),
         after=after,
         clip_after=clip - 0.005,
         latency_after_ms=latency(after),
@@ -256,13 +259,16 @@ def test_the_bars_add_up_to_the_unet(latency, decisions):
 
 
 def test_candidates_are_listed_in_the_order_of_choice(decisions):
-    """What was executed first, as it was ranked; then the others by their value."""
+    """What was executed first, as it was scored then; then the others by their value."""
     removal = decisions[0]
-    listed = re.findall(r"</i> −(\S+ \S+)</th>", round_details([removal]))
+    page = round_details([removal])
+    listed = re.findall(r"</i> −(\S+ \S+)</th>", page)
     taken = [str(action.block) for action in removal.taken]
     left = [c for c in removal.candidates if c.action not in removal.taken]
     others = [str(c.action.block) for c in sorted(left, key=lambda c: c.value)]
     assert listed == taken + others
+    for candidate in removal.executed:
+        assert f"<td>{signed(candidate.delta_clip, 4)} ± 0.0030" in page
 
 
 def _before(decision: Decision) -> tuple[float, float]:

@@ -113,7 +113,7 @@ def test_scores_of_different_prompts_are_refused() -> None:
 @given(st.lists(candidates, min_size=1, max_size=5), finite, finite)
 @settings(deadline=None, max_examples=50)
 def test_a_decision_survives_json(scored: list[Candidate], clip: float, latency_ms: float) -> None:
-    taken = (REMOVAL, Action(-1, RESNET))
+    executed = (removal(-0.1, -1.0), Candidate(Action(-1, RESNET), 0.5, 0.0, 0.0, 0.0))
     decision = Decision(
         round=3,
         phase="remove",
@@ -121,8 +121,8 @@ def test_a_decision_survives_json(scored: list[Candidate], clip: float, latency_
         before=FULL.with_multiplicity(RESNET, 2),
         clip_before=clip,
         latency_before_ms=latency_ms,
-        candidates=(*scored, removal(-0.1, -1.0), Candidate(taken[1], 0.5, 0.0, 0.0, 0.0)),
-        taken=taken,
+        candidates=(*scored, *executed),
+        executed=executed,
         after=FULL.with_multiplicities({ATTENTION: 0}),
         clip_after=clip / 3,
         latency_after_ms=latency_ms / 7,
@@ -131,16 +131,17 @@ def test_a_decision_survives_json(scored: list[Candidate], clip: float, latency_
     assert Decision.from_json(json.loads(text), FULL) == decision
 
 
-def decide(phase: str, scored: tuple[Candidate, ...], taken: tuple[Action, ...]) -> Decision:
+def decide(phase: str, scored: tuple[Candidate, ...], executed: tuple[Candidate, ...]) -> Decision:
     after = FULL
-    for action in taken:
-        after = action.apply(after)
-    return Decision(2, phase, "w", FULL, 0.8, 105.5, scored, taken, after, 0.7955, 64.5)
+    for candidate in executed:
+        after = candidate.action.apply(after)
+    return Decision(2, phase, "w", FULL, 0.8, 105.5, scored, executed, after, 0.7955, 64.5)
 
 
 def test_a_removal_is_explained() -> None:
     other = Candidate(Action(-1, RESNET), 0.7, -0.1, 0.001, -1.0)
-    decision = decide("remove", (other, removal(-0.002, -41.0)), (REMOVAL,))
+    best = removal(-0.002, -41.0)
+    decision = decide("remove", (other, best), (best,))
     assert decision.explain() == [
         "removed cross_attention up.1/1: -0.0020 CLIP (s.e. 0.0001) for -41.00 ms, "
         "value 4.88e-05 per ms",
@@ -151,7 +152,7 @@ def test_a_removal_is_explained() -> None:
 
 def test_an_explanation_names_doubt_and_keeps_the_order_of_choice() -> None:
     scored = (removal(0.001, -2.0, error=0.01), addition(0.003, 6.0))
-    lines = decide("add", scored, (ADDITION, REMOVAL)).explain()
+    lines = decide("add", scored, scored[::-1]).explain()
     assert lines[0] == (
         "added resnet mid/0: +0.0030 CLIP (s.e. 0.0001) for +6.00 ms, value 5.00e-04 per ms"
     )
@@ -160,6 +161,15 @@ def test_an_explanation_names_doubt_and_keeps_the_order_of_choice() -> None:
         "(s.e. 0.0100, not distinguishable from zero) for -2.00 ms"
     )
     assert "sum of single effects +0.0040" in lines[2]
+
+
+def test_an_explanation_tells_alone_from_on_top_of_the_group() -> None:
+    on_top = removal(-0.02, -41.0)
+    line, together = decide("remove", (removal(-0.002, -41.0),), (on_top,)).explain()
+    assert line.startswith(
+        "removed cross_attention up.1/1: -0.0200 CLIP (s.e. 0.0001; alone -0.0020) for -41.00 ms"
+    )
+    assert "sum of single effects -0.0020" in together
 
 
 def test_a_round_without_action_is_explained() -> None:

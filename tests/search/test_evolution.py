@@ -71,6 +71,12 @@ def check_search(run: ToySearch, found: Architecture) -> None:
             assert decision.latency_after_ms <= goal.goal_ms(run.latency(FULL), number)
             assert decision.latency_after_ms < decision.latency_before_ms
         check_scores(run, decision.round, decision.candidates, current)
+        if goal.recheck and decision.phase == "remove":
+            for i, candidate in enumerate(decision.executed):
+                group = apply_all(decision.taken[:i], current)
+                check_scores(run, decision.round, [candidate], group)
+        else:
+            assert set(decision.executed) <= set(decision.candidates)
         current = decision.after
     assert found == current
 
@@ -95,6 +101,7 @@ def check_scores(
     importance=st.lists(st.floats(-0.05, 0.2), min_size=12, max_size=12),
     removed=st.sets(st.sampled_from(list(FULL))),
     rounds=st.integers(1, 6),
+    recheck=st.integers(0, 3),
     grow=st.booleans(),
 )
 @settings(deadline=None, max_examples=40)
@@ -104,6 +111,7 @@ def test_every_search_ends_at_its_target(
     importance: list[float],
     removed: set[BlockId],
     rounds: int,
+    recheck: int,
     grow: bool,
 ) -> None:
     """Whatever blocks cost and are worth, in at most the rounds asked for and one of growing."""
@@ -118,6 +126,7 @@ def test_every_search_ends_at_its_target(
         latency=latency,
         target_ms=target_ms,
         rounds=rounds,
+        recheck=recheck,
         grow=grow,
     )
     check_search(run, run.run())
@@ -134,21 +143,23 @@ def test_additive_blocks_go_in_the_order_of_their_true_value(tmp_path: Path) -> 
     assert LATENCY(fewer) > run.settings.target_ms
 
 
-def test_rounds_see_what_one_sweep_cannot(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rounds", "recheck", "seen"), [(1, 0, False), (3, 0, True), (1, 1, True), (1, 2, True)]
+)
+def test_rounds_and_rechecks_see_what_one_sweep_cannot(
+    tmp_path: Path, rounds: int, recheck: int, seen: bool
+) -> None:
     """Two blocks that replace each other: either may go, both must not."""
     one, other = BlockId("cross_attention", "up.1", 0), BlockId("cross_attention", "up.1", 1)
     importance = dict.fromkeys(FULL, 0.05) | {one: 0.0, other: 0.0}
     truth = Truth(importance, together={frozenset({one, other}): 0.5})
     target_ms = BASE_MS - LATENCY.saved_by_removing(one) - LATENCY.saved_by_removing(other)
-    found = {}
-    for rounds in (1, 3):
-        folder = tmp_path / str(rounds)
-        folder.mkdir()
-        run = search(folder, truth, target_ms=target_ms, rounds=rounds, grow=False)
-        found[rounds] = run.run()
-        check_search(run, found[rounds])
-    assert found[1].removed == (one, other)
-    assert len({one, other} & set(found[3].removed)) == 1
+    run = search(tmp_path, truth, target_ms=target_ms, rounds=rounds, recheck=recheck, grow=False)
+    found = run.run()
+    check_search(run, found)
+    assert len({one, other} & set(found.removed)) == (1 if seen else 2)
+    if not seen:
+        assert found.removed == (one, other)
 
 
 @pytest.mark.parametrize("arrival", ["reversed", "rotated"])

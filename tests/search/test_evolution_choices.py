@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from toy_search import toy_inventory
 
 from search.action import Action, additions, removals
+from search.choice import choose_additions, choose_removals
 from search.decision import Candidate
-from search.evolution import EvolutionSettings, choose_additions, choose_removals
-from supernet.architecture import Architecture
+from search.evolution import EvolutionSettings
+from supernet.architecture import Architecture, BlockId
 
 INVENTORY = toy_inventory()
 FULL = INVENTORY.full()
@@ -65,17 +67,88 @@ def test_removals_are_those_of_algorithm_1(
     latency = summed(candidates, 60.0, FULL)
 
     left = [c for c in candidates if c.delta_latency_ms < 0]
-    expected: list[Action] = []
+    expected: list[Candidate] = []
     ms = 60
     while left and (not expected or ms > goal):
         lost = [int(-c.delta_clip) + caution // 4 for c in left]
         saved = [int(-c.delta_latency_ms) for c in left]
         lost_per_ms = [Fraction(*pair) for pair in zip(lost, saved, strict=True)]
         best = left.pop(lost_per_ms.index(min(lost_per_ms)))
-        expected.append(best.action)
+        expected.append(best)
         ms += int(best.delta_latency_ms)
 
     assert choose_removals(candidates, FULL, latency, goal, caution) == expected
+
+
+pairs_of_blocks = st.dictionaries(
+    st.frozensets(st.sampled_from(list(FULL)), min_size=2, max_size=2),
+    st.integers(0, 9),
+    max_size=12,
+)
+
+
+@given(effects, pairs_of_blocks, st.integers(0, 60), st.integers(1, 4))
+@settings(deadline=None, max_examples=100)
+def test_rechecking_finds_the_best_group_member_every_time(
+    pairs: list[tuple[int, int]],
+    in_common: dict[frozenset[BlockId], int],
+    goal: int,
+    recheck: int,
+) -> None:
+    """Where blocks only ever become dearer together, it equals scoring all after every removal."""
+    alone = candidates_of(list(removals(FULL)), pairs)
+    latency = summed(alone, 60.0, FULL)
+    asked = []
+
+    def rescore(reduced: Architecture, actions: Sequence[Action]) -> list[Candidate]:
+        asked.append(len(actions))
+        gone = set(reduced.removed)
+        extra = {a: {a.block} | gone for a in actions}
+        return [
+            replace(
+                c,
+                delta_clip=c.delta_clip
+                - sum(
+                    loss
+                    for pair, loss in in_common.items()
+                    if c.action.block in pair and pair <= extra[c.action]
+                ),
+            )
+            for c in alone
+            if c.action in extra
+        ]
+
+    expected: list[Candidate] = []
+    left = [c.action for c in alone if c.delta_latency_ms < 0]
+    current = FULL
+    while left and (not expected or latency(current) > goal):
+        now = rescore(current, left)
+        lost_per_ms = [Fraction(c.delta_clip) / Fraction(c.delta_latency_ms) for c in now]
+        expected.append(now[lost_per_ms.index(min(lost_per_ms))])
+        left.remove(expected[-1].action)
+        current = expected[-1].action.apply(current)
+
+    asked.clear()
+    taken = choose_removals(alone, FULL, latency, goal, 0.0, recheck, rescore)
+    assert taken == expected
+    assert all(1 <= n <= recheck for n in asked)
+
+
+def test_what_fell_behind_its_group_is_put_back() -> None:
+    one, other, dear = (
+        Candidate(Action(-1, block), 0.9, delta_clip, 0.001, -1.0)
+        for block, delta_clip in zip(FULL, (-0.001, -0.002, -0.01), strict=False)
+    )
+    latency = summed([one, other, dear], 60.0, FULL)
+
+    def rescore(reduced: Architecture, actions: Sequence[Action]) -> list[Candidate]:
+        assert reduced == FULL.without([one.action.block])
+        now = {other.action: replace(other, delta_clip=-0.5), dear.action: dear}
+        return [now[action] for action in actions]
+
+    group = [one, other, dear]
+    assert choose_removals(group, FULL, latency, 58.0) == [one, other]
+    assert choose_removals(group, FULL, latency, 58.0, recheck=1, rescore=rescore) == [one, dear]
 
 
 @given(effects, st.integers(0, 40))
@@ -87,13 +160,13 @@ def test_additions_are_those_of_algorithm_1(pairs: list[tuple[int, int]], slack:
     latency = summed(candidates, 20.0, start)
 
     left = [c for c in candidates if c.delta_clip > 1.96 * 0.25]
-    expected: list[Action] = []
+    expected: list[Candidate] = []
     room = slack
     while left:
         gained_per_ms = [Fraction(int(c.delta_clip), int(c.delta_latency_ms)) for c in left]
         best = left.pop(gained_per_ms.index(max(gained_per_ms)))
         if best.delta_latency_ms <= room:
-            expected.append(best.action)
+            expected.append(best)
             room -= int(best.delta_latency_ms)
 
     assert choose_additions(candidates, start, latency, 20.0 + slack) == expected
@@ -105,8 +178,8 @@ def test_a_sure_loss_of_nothing_goes_before_a_lucky_gain() -> None:
         for block, delta_clip, error in zip(FULL, (0.02, -0.0001), (0.03, 0.0001), strict=False)
     )
     latency = summed([lucky, sure], 60.0, FULL)
-    assert choose_removals([lucky, sure], FULL, latency, 59.0) == [lucky.action]
-    assert choose_removals([lucky, sure], FULL, latency, 59.0, caution=1.0) == [sure.action]
+    assert choose_removals([lucky, sure], FULL, latency, 59.0) == [lucky]
+    assert choose_removals([lucky, sure], FULL, latency, 59.0, caution=1.0) == [sure]
 
 
 def test_an_unknown_error_leaves_the_order_of_the_values() -> None:
@@ -116,7 +189,7 @@ def test_an_unknown_error_leaves_the_order_of_the_values() -> None:
         for block, delta_clip in zip(FULL, (-0.02, -0.01), strict=False)
     )
     latency = summed([dear, cheap], 60.0, FULL)
-    assert choose_removals([dear, cheap], FULL, latency, 59.0, caution=1.0) == [cheap.action]
+    assert choose_removals([dear, cheap], FULL, latency, 59.0, caution=1.0) == [cheap]
 
 
 def test_what_saves_no_time_is_never_removed() -> None:
@@ -126,4 +199,4 @@ def test_what_saves_no_time_is_never_removed() -> None:
     )
     latency = summed([useless, slower, paying], 60.0, FULL)
     assert choose_removals([useless, slower], FULL, latency, 0.0) == []
-    assert choose_removals([useless, slower, paying], FULL, latency, 0.0) == [paying.action]
+    assert choose_removals([useless, slower, paying], FULL, latency, 0.0) == [paying]
