@@ -108,7 +108,7 @@ class EvaluationSection(_Section):
 
 
 class SearchSection(_Section):
-    """See :class:`search.evolution.EvolutionSettings`."""
+    """See :class:`search.settings.EvolutionSettings`."""
 
     strategy: Literal["evolution"] = "evolution"
     rounds: int = Field(4, ge=1)

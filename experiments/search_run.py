@@ -35,7 +35,8 @@ from experiments.run_log import RunLog
 from experiments.training import RoundTrainer, load_unet_weights
 from latency_tables import load_table
 from search.decision import Decision
-from search.evolution import Evolution, EvolutionSettings, check_reachable
+from search.evolution import Evolution, check_reachable
+from search.settings import EvolutionSettings
 from search.state import SearchState, write_atomically
 from search.store import EvaluationStore
 from supernet.architecture import Architecture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class RoundTrainer:
     """Trains the supernet between decisions; every round leaves its weights in the run folder.
 
     Args:
-        pipeline: a replica of its own; its UNet is trained.
+        pipeline: a replica of its own; its UNet is trained, and teaches as it came.
         start: the supernet's weights before the first round.
         section: settings of a round and of the training after the last one.
         seed: with the round it fixes a training.
@@ -65,6 +66,7 @@ class RoundTrainer:
         folder: Path,
         track: Track,
     ) -> None:
+        self.teacher = copy.deepcopy(pipeline.unet).requires_grad_(False)
         self.supernet = Supernet(pipeline.unet)
         self.scheduler = pipeline.scheduler
         self.data = CaptionedData(pipeline, section.pictures, seed)
@@ -113,6 +115,7 @@ class RoundTrainer:
                     settings,
                     seed,
                     architecture=architecture,
+                    teacher=self.teacher,
                     checkpoint=checkpoint,
                     on_progress=on_progress,
                 )
@@ -185,6 +188,7 @@ def train_supernet(
     """
     checkpoint = path.with_suffix(".training.safetensors")
     data = CaptionedData(pipeline, settings.pictures, seed)
+    teacher = copy.deepcopy(pipeline.unet).requires_grad_(False)
     pipeline.unet.requires_grad_(True)
     train(
         Supernet(pipeline.unet),
@@ -192,6 +196,7 @@ def train_supernet(
         pipeline.scheduler,
         settings.training,
         seed,
+        teacher=teacher,
         checkpoint=checkpoint,
         on_progress=on_progress,
     )

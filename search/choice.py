@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from search.action import Action
 from search.decision import Candidate
+from search.settings import EvolutionSettings
 from supernet.architecture import Architecture
 
 Latency = Callable[[Architecture], float]
@@ -24,25 +25,26 @@ def choose_removals(
     current: Architecture,
     latency: Latency,
     goal_ms: float,
-    caution: float = 0.0,
-    recheck: int = 0,
-    rescore: Rescore | None = None,
+    settings: EvolutionSettings,
+    rescore: Rescore,
 ) -> list[Candidate]:
     """The removals with the smallest CLIP loss per ms saved, until the goal is met.
 
-    With ``recheck`` the choice is a lazy greedy one (Minoux 1978): after every removal the best
-    ones left are scored again on top of the group, so many at a time, until the best of all is
-    one whose score is of now. What is further behind keeps its old score, which spares most of
-    the work.
+    Time saved beyond the target is worth nothing: near it a removal counts with what is still to
+    be saved, so that a small one that suffices is not passed over for a big one.
+
+    With ``settings.recheck`` the choice is a lazy greedy one (Minoux 1978): after every removal
+    the best ones left are scored again on top of the group, so many at a time, until the best of
+    all is one whose score is of now. What is further behind keeps its old score, which spares most
+    of the work.
 
     Args:
         candidates: scored removals; those that save no time are left out.
         current: the architecture as it is.
         latency: of any architecture, in ms.
-        goal_ms: latency to reach.
-        caution: standard errors by which to rank them worse than measured; none in the paper.
-        recheck: how many are scored again at a time; 0, the paper's way, trusts the first scores.
-        rescore: scores them; not called if ``recheck`` is 0.
+        goal_ms: latency to reach in this round.
+        settings: the target, and how to rank and recheck.
+        rescore: scores again; not called if ``settings.recheck`` is 0.
 
     Returns:
         At least one if any saves time, best first, each as it was last scored. Equal values keep
@@ -51,23 +53,24 @@ def choose_removals(
     place = {candidate.action: i for i, candidate in enumerate(candidates)}
 
     def rank(candidate: Candidate) -> tuple[float, int]:
-        return candidate.cautious_value(caution), place[candidate.action]
+        useful_ms = latency(current) - settings.target_ms
+        return candidate.cautious_value(settings.caution, useful_ms), place[candidate.action]
 
-    left = sorted((c for c in candidates if c.delta_latency_ms < 0), key=rank)
+    left = [candidate for candidate in candidates if candidate.delta_latency_ms < 0]
     stale: set[Action] = set()
     taken: list[Candidate] = []
     while left and not (taken and latency(current) <= goal_ms):
+        left.sort(key=rank)
         if left[0].action in stale:
-            assert rescore is not None
-            again = [c.action for c in left if c.action in stale][:recheck]
+            again = [c.action for c in left if c.action in stale][: settings.recheck]
             stale.difference_update(again)
             left = [c for c in left if c.action not in again]
-            left = sorted([*left, *rescore(current, again)], key=rank)
+            left.extend(rescore(current, again))
             continue
         best = left.pop(0)
         taken.append(best)
         current = best.action.apply(current)
-        if recheck:
+        if settings.recheck:
             stale = {candidate.action for candidate in left}
     return taken
 

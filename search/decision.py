@@ -47,16 +47,17 @@ class Candidate:
             return math.copysign(math.inf, towards) if towards else 0.0
         return self.delta_clip / self.delta_latency_ms
 
-    def cautious_value(self, caution: float) -> float:
+    def cautious_value(self, caution: float, useful_ms: float = math.inf) -> float:
         """The value if CLIP turned out ``caution`` standard errors worse than measured.
 
         With few prompts the best values are those with the luckiest error, and what is taken for
-        them disappoints. An unknown error (of one prompt) changes nothing.
+        them disappoints. An unknown error (of one prompt) changes nothing. No more than
+        ``useful_ms`` of what a removal saves is counted.
         """
-        if not math.isfinite(self.standard_error):
-            return self.value
-        worse = self.delta_clip - caution * self.standard_error
-        return replace(self, delta_clip=worse).value
+        known = math.isfinite(self.standard_error)
+        worse = self.delta_clip - caution * self.standard_error if known else self.delta_clip
+        useful = max(self.delta_latency_ms, -useful_ms)
+        return replace(self, delta_clip=worse, delta_latency_ms=useful).value
 
     @property
     def distinguishable(self) -> bool:

@@ -14,49 +14,16 @@ from pathlib import Path
 from statistics import mean
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from evaluators.latency import TableLatency
 from search.action import Action, additions, removals
 from search.choice import choose_additions, choose_removals
 from search.decision import Candidate, Decision, score_action
+from search.settings import EvolutionSettings
 from search.state import SearchState
 from search.store import EvaluationStore
 from supernet.architecture import Architecture
-
-
-class EvolutionSettings(BaseModel):
-    """How Algorithm 1 is run.
-
-    The paper executes "a group of actions at a time" without saying how many. Here a round
-    removes until it has covered its share of the way to the target: after round r of ``rounds``
-    the latency is at most ``base * (target / base) ** (r / rounds)``.
-
-    Attributes:
-        target_ms: latency to reach by the table, in ms of one UNet pass.
-        rounds: rounds of removals.
-        caution: removals are ranked by the value that they would have if CLIP turned out this
-            many standard errors worse than measured; 0 ranks them as the paper does.
-        recheck: after every removal of a round, so many of the best ones left are scored again at
-            a time, on top of those before; 0 scores every removal once, as the paper does.
-        grow: whether to add blocks where the target leaves slack.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    target_ms: float = Field(gt=0)
-    rounds: int = Field(4, ge=1)
-    caution: float = Field(1.0, ge=0)
-    recheck: int = Field(2, ge=0)
-    grow: bool = True
-
-    def goal_ms(self, base_ms: float, round_: int) -> float:
-        """Latency that round ``round_`` (from 1) has to reach, in ms."""
-        if round_ >= self.rounds:
-            return self.target_ms
-        share = round_ / self.rounds
-        return float(base_ms * (self.target_ms / base_ms) ** share)
 
 
 class Scorer(Protocol):
@@ -205,15 +172,7 @@ class Evolution:
                 on_progress(min(saved, to_save - 1), {"CLIP": max(c.clip for c in scored)})
                 return scored
 
-            return choose_removals(
-                candidates,
-                current,
-                self.latency,
-                goal_ms,
-                settings.caution,
-                settings.recheck,
-                rescore,
-            )
+            return choose_removals(candidates, current, self.latency, goal_ms, settings, rescore)
 
     def _score(
         self,

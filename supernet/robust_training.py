@@ -33,6 +33,14 @@ class TrainingSettings(BaseModel):
     The paper publishes no keep probability. Here each step draws one uniformly from
     ``keep_prob`` and keeps every block with it: steps near the lower end prepare for small
     architectures, steps near the upper end keep the full one intact.
+
+    Attributes:
+        keep_prob: the range, within (0, 1]; ``(1, 1)`` is plain training.
+        snr_gamma: see :func:`supernet.loss.denoising_loss`.
+        distillation: the share of the target that a teacher, the base UNet, gives in place of the
+            data, in [0, 1]; 0, the paper's way, needs no teacher.
+        precision: of the forward pass; ``bf16`` is autocast.
+        checkpoint_every: steps.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +55,7 @@ class TrainingSettings(BaseModel):
     ema_decay: float = Field(0.999, ge=0, lt=1)
     keep_prob: tuple[float, float] = (0.5, 1.0)
     snr_gamma: float | None = Field(None, gt=0)
+    distillation: float = Field(0.0, ge=0, le=1)
     precision: Literal["fp32", "bf16"] = "bf16"
     checkpoint_every: int = Field(200, ge=1)
 
@@ -104,6 +113,7 @@ def train(
     seed: int,
     *,
     architecture: Architecture | None = None,
+    teacher: UNet2DConditionModel | None = None,
     checkpoint: Path | None = None,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> None:
@@ -117,13 +127,17 @@ def train(
         seed: fixes every random choice; step k of a resumed training equals step k of one that
             was never interrupted.
         architecture: the largest one that is trained; all blocks by default.
+        teacher: what ``settings.distillation`` asks for; it is left as it is.
         checkpoint: file to save to now and then and to resume from if it is there. A finished
             training leaves it behind, so that calling again does nothing.
         on_progress: called after each step with the number of steps done and the loss.
 
     Raises:
         CheckpointError: if the checkpoint is damaged or belongs to another training.
+        ValueError: if there is distillation without a teacher.
     """
+    if settings.distillation and teacher is None:
+        raise ValueError("distillation needs a teacher: give one, or set distillation to 0")
     architecture = architecture or supernet.full()
     parameters = dict(supernet.unet.named_parameters())
     optimizer = torch.optim.AdamW(
@@ -151,6 +165,8 @@ def train(
                     noise_scheduler,
                     generator,
                     settings.snr_gamma,
+                    teacher if settings.distillation else None,
+                    settings.distillation,
                 )
             loss.backward()
         nn.utils.clip_grad_norm_(parameters.values(), settings.max_grad_norm)

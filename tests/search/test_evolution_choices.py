@@ -16,7 +16,7 @@ from toy_search import toy_inventory
 from search.action import Action, additions, removals
 from search.choice import choose_additions, choose_removals
 from search.decision import Candidate
-from search.evolution import EvolutionSettings
+from search.settings import EvolutionSettings
 from supernet.architecture import Architecture, BlockId
 
 INVENTORY = toy_inventory()
@@ -57,27 +57,42 @@ def summed(
     )
 
 
-@given(effects, st.integers(0, 60), st.sampled_from([0, 4, 8]))
+def paper(target_ms: float = 1e-9, **changes: float) -> EvolutionSettings:
+    """No caution, no recheck, and a target far below whatever is removed."""
+    chosen = {"target_ms": target_ms, "caution": 0.0, "recheck": 0} | changes
+    return EvolutionSettings.model_validate(chosen)
+
+
+def never(reduced: Architecture, actions: Sequence[Action]) -> Sequence[Candidate]:
+    raise AssertionError("nothing was to be scored again")
+
+
+@given(effects, st.integers(1, 59), st.integers(0, 30), st.sampled_from([0, 4, 8]))
 @settings(deadline=None, max_examples=100)
 def test_removals_are_those_of_algorithm_1(
-    pairs: list[tuple[int, int]], goal: int, caution: int
+    pairs: list[tuple[int, int]], target: int, above: int, caution: int
 ) -> None:
-    """Also with caution, which takes a standard error of 1/4 off every ΔCLIP, ``caution`` times."""
+    """Caution takes a standard error of 1/4 off every ΔCLIP, ``caution`` times.
+
+    What is saved counts as far as the target.
+    """
     candidates = candidates_of(list(removals(FULL)), pairs)
     latency = summed(candidates, 60.0, FULL)
+    goal = target + above
 
     left = [c for c in candidates if c.delta_latency_ms < 0]
     expected: list[Candidate] = []
     ms = 60
     while left and (not expected or ms > goal):
         lost = [int(-c.delta_clip) + caution // 4 for c in left]
-        saved = [int(-c.delta_latency_ms) for c in left]
+        saved = [min(int(-c.delta_latency_ms), ms - target) for c in left]
         lost_per_ms = [Fraction(*pair) for pair in zip(lost, saved, strict=True)]
         best = left.pop(lost_per_ms.index(min(lost_per_ms)))
         expected.append(best)
         ms += int(best.delta_latency_ms)
 
-    assert choose_removals(candidates, FULL, latency, goal, caution) == expected
+    chosen = choose_removals(candidates, FULL, latency, goal, paper(target, caution=caution), never)
+    assert chosen == expected
 
 
 pairs_of_blocks = st.dictionaries(
@@ -129,7 +144,7 @@ def test_rechecking_finds_the_best_group_member_every_time(
         current = expected[-1].action.apply(current)
 
     asked.clear()
-    taken = choose_removals(alone, FULL, latency, goal, 0.0, recheck, rescore)
+    taken = choose_removals(alone, FULL, latency, goal, paper(recheck=recheck), rescore)
     assert taken == expected
     assert all(1 <= n <= recheck for n in asked)
 
@@ -147,8 +162,22 @@ def test_what_fell_behind_its_group_is_put_back() -> None:
         return [now[action] for action in actions]
 
     group = [one, other, dear]
-    assert choose_removals(group, FULL, latency, 58.0) == [one, other]
-    assert choose_removals(group, FULL, latency, 58.0, recheck=1, rescore=rescore) == [one, dear]
+    assert choose_removals(group, FULL, latency, 58.0, paper(), never) == [one, other]
+    rechecked = choose_removals(group, FULL, latency, 58.0, paper(recheck=1), rescore)
+    assert rechecked == [one, dear]
+
+
+def test_the_last_removal_saves_what_is_needed_and_no_more_than_pays() -> None:
+    """Per ms the big one is the better; to save the last ms, the small one loses less."""
+    big, small = (
+        Candidate(Action(-1, block), 0.9, delta_clip, 0.0, ms)
+        for block, delta_clip, ms in zip(FULL, (-0.05, -0.02), (-10.0, -1.0), strict=False)
+    )
+    latency = summed([big, small], 60.0, FULL)
+    assert choose_removals([big, small], FULL, latency, 59.0, paper(59.0), never) == [small]
+    assert choose_removals([big, small], FULL, latency, 55.0, paper(55.0), never) == [big]
+    # A round's goal is no such limit: the next round saves on.
+    assert choose_removals([big, small], FULL, latency, 59.0, paper(49.0), never) == [big]
 
 
 @given(effects, st.integers(0, 40))
@@ -178,8 +207,8 @@ def test_a_sure_loss_of_nothing_goes_before_a_lucky_gain() -> None:
         for block, delta_clip, error in zip(FULL, (0.02, -0.0001), (0.03, 0.0001), strict=False)
     )
     latency = summed([lucky, sure], 60.0, FULL)
-    assert choose_removals([lucky, sure], FULL, latency, 59.0) == [lucky]
-    assert choose_removals([lucky, sure], FULL, latency, 59.0, caution=1.0) == [sure]
+    assert choose_removals([lucky, sure], FULL, latency, 59.0, paper(), never) == [lucky]
+    assert choose_removals([lucky, sure], FULL, latency, 59.0, paper(caution=1.0), never) == [sure]
 
 
 def test_an_unknown_error_leaves_the_order_of_the_values() -> None:
@@ -189,7 +218,7 @@ def test_an_unknown_error_leaves_the_order_of_the_values() -> None:
         for block, delta_clip in zip(FULL, (-0.02, -0.01), strict=False)
     )
     latency = summed([dear, cheap], 60.0, FULL)
-    assert choose_removals([dear, cheap], FULL, latency, 59.0, caution=1.0) == [cheap]
+    assert choose_removals([dear, cheap], FULL, latency, 59.0, paper(caution=1.0), never) == [cheap]
 
 
 def test_what_saves_no_time_is_never_removed() -> None:
@@ -198,5 +227,7 @@ def test_what_saves_no_time_is_never_removed() -> None:
         for block, delta_clip, ms in zip(FULL, (0.1, 0.1, -0.1), (0.0, 2.0, -1.0), strict=False)
     )
     latency = summed([useless, slower, paying], 60.0, FULL)
-    assert choose_removals([useless, slower], FULL, latency, 0.0) == []
-    assert choose_removals([useless, slower, paying], FULL, latency, 0.0) == [paying]
+    assert choose_removals([useless, slower], FULL, latency, 0.0, paper(), never) == []
+    assert choose_removals([useless, slower, paying], FULL, latency, 0.0, paper(), never) == [
+        paying
+    ]

@@ -11,7 +11,7 @@ import pytest
 from toy_search import ToySearch, toy_inventory, toy_latency, truth_by_place
 
 from search.decision import Decision
-from search.evolution import EvolutionSettings
+from search.settings import EvolutionSettings
 from search.state import STATE_VERSION, SearchState, StateError, write_atomically
 from supernet.architecture import Architecture
 from supernet.inventory import take_inventory, unet_config

@@ -15,7 +15,8 @@ from torch import Tensor
 from evaluators.latency import TableLatency
 from latency_tables import BlockSignature, LatencyRow, LatencyTable, TableMetadata
 from search.decision import Decision
-from search.evolution import Evolution, EvolutionSettings
+from search.evolution import Evolution
+from search.settings import EvolutionSettings
 from search.state import SearchState
 from search.store import EvaluationStore
 from supernet.architecture import Architecture, BlockId

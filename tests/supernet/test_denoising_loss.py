@@ -80,6 +80,38 @@ def test_loss_by_hand(
     assert loss.item() == pytest.approx(expected, rel=2e-4)
 
 
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_a_teacher_takes_its_share_of_the_target(share: float) -> None:
+    """The gradient is that of two losses, one against the data and one against the teacher."""
+    torch.manual_seed(0)
+    x = torch.randn(6, 4, 8, 8)
+    prompt = torch.randn(6, 5, 12)
+    unet, teacher = RecordingUNet(torch.randn_like(x)), RecordingUNet(torch.randn_like(x))
+    unet.prediction.requires_grad_(True)
+    scheduler = DDIMScheduler(prediction_type="v_prediction")
+
+    def gradient(*options: object) -> torch.Tensor:
+        loss = denoising_loss(
+            unet, x, prompt, scheduler, torch.Generator().manual_seed(3), 5.0, *options
+        )
+        [result] = torch.autograd.grad(loss, unet.prediction)
+        return result
+
+    data = gradient()
+    together = gradient(teacher, share)
+    assert teacher.prompt is prompt
+    assert torch.equal(teacher.noisy, unet.noisy)
+    assert torch.equal(teacher.timestep, unet.timestep)
+    # d/dp of w (p - q)^2 / n, with the weights that the data's gradient shows.
+    alpha = scheduler.alphas_cumprod[unet.timestep].sqrt()[:, None, None, None]
+    noise = (unet.noisy - alpha * x) / (1 - alpha**2).sqrt()
+    velocity = alpha * noise - (1 - alpha**2).sqrt() * x
+    weight = data / (unet.prediction - velocity)
+    taught = weight * (unet.prediction - teacher.prediction)
+    expected = (1 - share) * data + share * taught
+    torch.testing.assert_close(together, expected.detach(), rtol=1e-3, atol=1e-6)
+
+
 def test_noise_is_standard_and_timesteps_are_stratified() -> None:
     count = 40
     x = torch.zeros(count, 4, 16, 16, dtype=torch.float64)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from pydantic import ValidationError
 from small_unet import small_unet
@@ -49,10 +50,15 @@ def batches(step: int) -> Batch:
     )
 
 
-def trained(seed: int = 0, supernet: Supernet | None = None, **changes: Any) -> dict[str, Tensor]:
+def trained(
+    seed: int = 0,
+    supernet: Supernet | None = None,
+    teacher: UNet2DConditionModel | None = None,
+    **changes: Any,
+) -> dict[str, Tensor]:
     """The weights of a small supernet after training."""
     supernet = supernet or Supernet(small_unet(**SMALLER))
-    train(supernet, batches, SCHEDULER, training_settings(**changes), seed)
+    train(supernet, batches, SCHEDULER, training_settings(**changes), seed, teacher=teacher)
     return supernet.unet.state_dict()
 
 
@@ -157,6 +163,24 @@ def test_training_without_dropping_is_plain_training() -> None:
         torch.testing.assert_close(plain[name], value, rtol=0, atol=1e-5)
     moved = max((plain[name] - start[name]).abs().max().item() for name in start)
     assert moved > 1e-3
+
+
+def test_who_predicts_as_the_teacher_does_has_nothing_to_learn() -> None:
+    supernet = Supernet(small_unet(**SMALLER))
+    start = {name: value.clone() for name, value in supernet.unet.state_dict().items()}
+    teacher = copy.deepcopy(supernet.unet).requires_grad_(False)
+    teacher.set_attn_processor(AttnProcessor())  # the student's, while it is trained
+    settings = {"precision": "fp32", "weight_decay": 0.0, "keep_prob": (1.0, 1.0)}
+    weights = trained(supernet=supernet, teacher=teacher, distillation=1.0, **settings)
+    assert equal(weights, start)
+    half = Supernet(small_unet(**SMALLER))
+    assert not equal(trained(supernet=half, teacher=teacher, distillation=0.5, **settings), start)
+    assert equal(teacher.state_dict(), start)
+
+
+def test_distillation_without_a_teacher_is_refused() -> None:
+    with pytest.raises(ValueError, match="distillation needs a teacher"):
+        trained(distillation=0.5)
 
 
 def test_the_seed_alone_decides() -> None:

@@ -1,0 +1,38 @@
+"""How Algorithm 1 is run."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EvolutionSettings(BaseModel):
+    """How Algorithm 1 is run.
+
+    The paper executes "a group of actions at a time" without saying how many. Here a round
+    removes until it has covered its share of the way to the target: after round r of ``rounds``
+    the latency is at most ``base * (target / base) ** (r / rounds)``.
+
+    Attributes:
+        target_ms: latency to reach by the table, in ms of one UNet pass.
+        rounds: rounds of removals.
+        caution: removals are ranked by the value that they would have if CLIP turned out this
+            many standard errors worse than measured; 0 ranks them as the paper does.
+        recheck: after every removal of a round, so many of the best ones left are scored again at
+            a time, on top of those before; 0 scores every removal once, as the paper does.
+        grow: whether to add blocks where the target leaves slack.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target_ms: float = Field(gt=0)
+    rounds: int = Field(4, ge=1)
+    caution: float = Field(1.0, ge=0)
+    recheck: int = Field(2, ge=0)
+    grow: bool = True
+
+    def goal_ms(self, base_ms: float, round_: int) -> float:
+        """Latency that round ``round_`` (from 1) has to reach, in ms."""
+        if round_ >= self.rounds:
+            return self.target_ms
+        share = round_ / self.rounds
+        return float(base_ms * (self.target_ms / base_ms) ** share)
