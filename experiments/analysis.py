@@ -12,6 +12,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from evaluators.latency import TableLatency
 from experiments.unets import ChosenUNet
 from latency_tables import BlockSignature, LatencyTable
 from supernet.architecture import KINDS, RESNET
@@ -35,12 +36,11 @@ class Cost:
     latency_ms: tuple[float, ...]
 
     @classmethod
-    def of(cls, parts: Sequence[Part], tables: Iterable[LatencyTable]) -> Cost:
-        signatures = [part.signature for part in parts]
+    def of(cls, parts: Sequence[Part], latencies: Iterable[TableLatency]) -> Cost:
         return cls(
             sum(part.parameters for part in parts),
             sum(part.macs for part in parts),
-            tuple(table.latency_ms(signatures) for table in tables),
+            tuple(sum(each.part_ms(part.signature) for part in parts) for each in latencies),
         )
 
 
@@ -160,15 +160,24 @@ def analyse(unet: ChosenUNet, tables: Sequence[LatencyTable]) -> Analysis:
     chosen = _by_place(inventory.parts(unet.architecture))
     places = sorted(base, key=lambda place: not place[0])  # stages first; otherwise as they run
     first = next(part.signature for part in inventory.fixed if part.signature.kind == "conv_in")
+    latencies = [TableLatency(inventory, table) for table in covering]
+    rows = [_row(place, base[place], chosen.get(place, []), latencies) for place in places]
+    overheads = tuple(latency.overhead_ms for latency in latencies)
+    if any(overheads):
+        rows.append(PartsRow("", "overhead", 0, 0, 0, 1, 1, Cost(0, 0, overheads)))
     return Analysis(
         unet=unet.name,
         batch=first.batch,
         height=first.height,
         width=first.width,
-        context_length=max(block.part.signature.context_length for block in inventory.blocks),
+        context_length=inventory.overhead.context_length,
         tables=tuple(table.metadata.name for table in covering),
-        rows=tuple(_row(place, base[place], chosen.get(place, []), covering) for place in places),
-        total=Cost.of(list(inventory.parts(unet.architecture)), covering),
+        rows=tuple(rows),
+        total=Cost(
+            inventory.parameters(unet.architecture),
+            inventory.macs(unet.architecture),
+            tuple(latency(unet.architecture) for latency in latencies),
+        ),
         uncovered=tuple(coverage for coverage in coverages if coverage.missing),
     )
 
@@ -187,13 +196,13 @@ def _by_place(parts: Iterable[Part]) -> dict[_Place, list[Part]]:
 
 
 def _row(
-    place: _Place, base: Sequence[Part], chosen: Sequence[Part], tables: Sequence[LatencyTable]
+    place: _Place, base: Sequence[Part], chosen: Sequence[Part], latencies: Sequence[TableLatency]
 ) -> PartsRow:
     stage, kind = place
     first, last = base[0].signature, base[-1].signature
     sizes = (first.height, first.width, last.out_channels) if stage else (0, 0, 0)
     running = sum(part.signature.kind == kind for part in chosen)
-    return PartsRow(stage, kind, *sizes, len(base), running, Cost.of(chosen, tables))
+    return PartsRow(stage, kind, *sizes, len(base), running, Cost.of(chosen, latencies))
 
 
 def _needs(inventory: Inventory) -> dict[BlockSignature, tuple[str, ...]]:

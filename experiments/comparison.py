@@ -13,11 +13,12 @@ from torch import Tensor
 
 from evaluators.clip_score import ClipScorer
 from evaluators.generation import SamplingSettings, encode_prompts, generate
-from evaluators.latency import TableLatency, measure_latency
+from evaluators.latency import TableLatency
 from evaluators.prompts import PromptSet
+from evaluators.whole_unets import measure_latency
+from latency_tables import TorchCpuProfiler
+from latency_tables.profilers.torch_cpu import DTYPES
 from supernet.architecture import Architecture
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -152,14 +153,23 @@ def compare(
 def _measure(
     unets: Sequence[UNet2DConditionModel], latency: TableLatency, repetitions: int
 ) -> list[float]:
-    """Copies of both UNets on this machine, under the table's precision, threads and batch."""
-    metadata = latency.table.metadata
-    signatures = [block.part.signature for block in latency.inventory.blocks]
-    dtype = _DTYPES.get(metadata.precision, torch.float32)
+    """Copies of both UNets on this machine, under the table's conditions as far as it has them.
+
+    A table of another runtime or device leaves its batch alone: then both UNets are timed with
+    torch on the CPU, and what compares is their ratio.
+    """
+    about = latency.table.metadata
+    profiler = TorchCpuProfiler()
+    on_cpu = about.runtime == "torch" and about.compute_unit in (None, "cpu")
+    if on_cpu and about.precision in DTYPES:
+        profiler = TorchCpuProfiler(
+            about.precision, about.threads, about.memory_format, about.compiled
+        )
+    overhead = latency.inventory.overhead
     return measure_latency(
-        [copy.deepcopy(unet).to(dtype) for unet in unets],
-        context_length=max(signature.context_length for signature in signatures),
-        batch=signatures[0].batch,
+        [copy.deepcopy(unet) for unet in unets],
+        profiler,
+        context_length=overhead.context_length,
+        batch=overhead.batch,
         repetitions=repetitions,
-        threads=metadata.threads,
     )

@@ -1,4 +1,4 @@
-"""Measuring the rows that a latency table lacks for a UNet, on this machine."""
+"""Measuring the rows that a latency table lacks for a UNet."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments.profilers import profiler_arguments
 from experiments.progress import track
 from experiments.unets import ChosenUNet
 from latency_tables import (
     BlockProfiler,
     BlockSignature,
+    CoreMLProfiler,
     LatencyRow,
     LatencyTable,
     TableError,
     TableMetadata,
-    TorchCpuProfiler,
     available_tables,
     load_table,
     profile,
@@ -32,7 +33,7 @@ from latency_tables.registry import is_path
 from latency_tables.table import NAME_PATTERN
 from latency_tables.table_files import table_paths
 
-_WARMUP = 1
+_WARM_UP_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -91,38 +92,13 @@ def _own_place(name: str) -> Path:
     return places[0]
 
 
-def cpu_profiler(
-    target: TableTarget, precision: str | None = None, threads: int | None = None
-) -> TorchCpuProfiler:
-    """The profiler that measures under the conditions of a table, or begins a new one.
-
-    Args:
-        target: the table.
-        precision: ``fp32`` or ``bf16``; by default the table's, fp32 for a new one.
-        threads: CPU threads; by default the table's, torch's own number for a new one.
-
-    Raises:
-        TableError: if this profiler cannot add rows to the table.
-    """
-    if target.existing is None:
-        return TorchCpuProfiler(precision or "fp32", threads)
-    if not target.existing.is_profiled:
-        raise TableError(
-            f"evounet profile cannot add rows to latency table '{target.name}'; "
-            f"{target.existing.remedy}"
-        )
-    metadata = target.existing.metadata
-    return TorchCpuProfiler(precision or metadata.precision, threads or metadata.threads)
-
-
 def measure(
     unet: ChosenUNet,
     target: TableTarget,
     profiler: BlockProfiler,
     *,
     again: bool = False,
-    rounds: int = 10,
-    repetitions: int = 3,
+    rounds: int = 30,
     console: Console,
 ) -> Mapping[BlockSignature, LatencyRow]:
     """Measure every row that a search of a UNet can ask for and the table lacks, and save them.
@@ -135,8 +111,7 @@ def measure(
         target: the table.
         profiler: runs the parts.
         again: measure the rows that the table has, too.
-        rounds: turns of every part.
-        repetitions: timings in a turn.
+        rounds: timings of every part.
         console: shows progress.
 
     Returns:
@@ -148,7 +123,7 @@ def measure(
         ValueError: if there are fewer than 2 timings of a part.
     """
     table = target.existing
-    metadata = _metadata(unet, target, profiler, rounds, repetitions)
+    metadata = _metadata(unet, target, profiler, rounds)
     if table is not None:
         table.check_conditions(metadata)
     signatures = unet.inventory.all_signatures()
@@ -161,39 +136,47 @@ def measure(
         table = _extended(table, LatencyTable(metadata, rows))
         write_table(table, target.folder)
 
-    with track(console, f"measuring {len(absent)} parts", len(absent) * rounds) as on_progress:
+    turns = len(absent) * (_WARM_UP_ROUNDS + rounds)
+    with track(console, f"measuring {len(absent)} parts", turns) as on_progress:
         return profile(
             absent,
             profiler,
-            repetitions=repetitions,
-            warmup=_WARMUP,
             rounds=rounds,
+            warmup_rounds=_WARM_UP_ROUNDS,
             on_progress=lambda done, _: on_progress(done, {}),
             on_rows=save,
         )
 
 
+def write_packages(
+    unet: ChosenUNet, target: TableTarget, profiler: CoreMLProfiler, console: Console
+) -> str:
+    """Convert every part to Core ML, and say how the measurement goes on on a Mac."""
+    signatures = unet.inventory.all_signatures()
+    with track(console, f"converting {len(signatures)} parts", len(signatures)) as on_progress:
+        profiler.write_all(signatures, lambda done: on_progress(done, {}))
+    options = shlex.join([f"--table={target.name}", *profiler_arguments(profiler.describe())])
+    return (
+        f"{len(signatures)} packages and their manifest are in {profiler.packages}. Core ML runs "
+        "on macOS alone: copy the folder to a Mac and measure them there with\n"
+        f"evounet profile {unet.arguments} {options} --packages={profiler.packages}"
+    )
+
+
 def _metadata(
-    unet: ChosenUNet, target: TableTarget, profiler: BlockProfiler, rounds: int, repetitions: int
+    unet: ChosenUNet, target: TableTarget, profiler: BlockProfiler, rounds: int
 ) -> TableMetadata:
     conditions = profiler.describe()
-    options = {
-        "table": target.name,
-        "precision": conditions["precision"],
-        "threads": conditions["threads"],
-        "rounds": rounds,
-        "repetitions": repetitions,
-    }
-    given = shlex.join(f"--{name}={value}" for name, value in options.items() if value is not None)
+    options = shlex.join([f"--table={target.name}", *profiler_arguments(conditions)])
     return TableMetadata(
         name=target.name,
         method="measured",
         measured_how=(
-            f"{rounds} rounds of {repetitions} timings; in a round the parts take turns, each "
-            f"warmed up by {_WARMUP} run"
+            f"{rounds} timings of one run; the parts take turns, after {_WARM_UP_ROUNDS} turns "
+            "that were not timed"
         ),
         measured_at=date.today(),
-        command=f"evounet profile {unet.arguments} {given}",
+        command=f"evounet profile {unet.arguments} {options} --rounds={rounds}",
         **conditions,
     )
 

@@ -43,6 +43,7 @@ from supernet.architecture import Architecture
 from supernet.inventory import take_inventory, unet_config
 from supernet.spec import ClipFigure, Provenance, Spec, TableFigure, build_spec
 from supernet.standalone_unet import StandaloneUNet, materialize
+from supernet.supported import check_prompt_only
 
 _SAMPLES = 12  # pictures of each UNet in the report
 
@@ -105,6 +106,7 @@ def prepare(experiment: Experiment) -> Parts:
     check_disjoint(spec.prompts, comparison)
     pipeline = load_pipeline(spec.pipeline)
     config = unet_config(pipeline.unet)
+    check_prompt_only(config)
     context_length = pipeline.tokenizer.model_max_length
     inventory = take_inventory(config, context_length=context_length)
     latencies = tuple(TableLatency(inventory, table) for table in tables)

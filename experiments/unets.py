@@ -18,7 +18,12 @@ from supernet.inventory import GUIDED_BATCH, Inventory, take_inventory, unet_con
 from supernet.spec import read_spec
 
 CONFIGS = Path(__file__).parent / "configs"
-BUILT_IN = {"shapes": CONTEXT_LENGTH, "sd15": 77, "sd21": 77}  # name to tokens of a prompt
+BUILT_IN = {
+    "shapes": CONTEXT_LENGTH,
+    "sd15": 77,
+    "sd21": 77,
+    "sdxl": 77,
+}  # name to tokens of a prompt
 _CLIP_CONTEXT_LENGTH = 77
 
 _CLASSES = ("UNet2DConditionModel", "StandaloneUNet")
@@ -52,8 +57,8 @@ def choose_unet(
     """Find a UNet and analyse it.
 
     Args:
-        name: ``shapes``, ``sd15`` or ``sd21``; a ``config.json`` or ``spec.json``; the folder of a
-            UNet, a pipeline or a run; or a pipeline's Hugging Face id.
+        name: ``shapes``, ``sd15``, ``sd21`` or ``sdxl``; a ``config.json`` or ``spec.json``; the
+            folder of a UNet, a pipeline or a run; or a pipeline's Hugging Face id.
         batch: pictures per forward pass; 2 is one picture under guidance.
         context_length: tokens of a prompt; by default what the pipeline's tokenizer says, that of
             the built-in UNet with the same configuration, or 77.

@@ -3,10 +3,17 @@
 A table is read, summed and merged without torch; only profiling blocks with torch imports it.
 """
 
-from latency_tables.profiling import BlockProfiler, Conditions, noisy, profile
+from latency_tables.profilers import (
+    CoreMLProfiler,
+    OnnxRuntimeProfiler,
+    TorchCpuProfiler,
+    TorchCudaProfiler,
+)
+from latency_tables.profiling import BlockProfiler, Conditions, ModuleProfiler, noisy, profile
 from latency_tables.registry import available_tables, known_tables, load_table, user_folders
-from latency_tables.signature import KINDS, BlockSignature
+from latency_tables.signature import KINDS, MODULE_KINDS, BlockSignature
 from latency_tables.table import (
+    Calibration,
     LatencyRow,
     LatencyTable,
     MissingRowsError,
@@ -15,20 +22,25 @@ from latency_tables.table import (
 )
 from latency_tables.table_diff import TableDiff
 from latency_tables.table_files import add_table, read_table, write_table
-from latency_tables.torch_cpu import TorchCpuProfiler
 
 __all__ = [
     "KINDS",
+    "MODULE_KINDS",
     "BlockProfiler",
     "BlockSignature",
+    "Calibration",
     "Conditions",
+    "CoreMLProfiler",
     "LatencyRow",
     "LatencyTable",
     "MissingRowsError",
+    "ModuleProfiler",
+    "OnnxRuntimeProfiler",
     "TableDiff",
     "TableError",
     "TableMetadata",
     "TorchCpuProfiler",
+    "TorchCudaProfiler",
     "add_table",
     "available_tables",
     "known_tables",

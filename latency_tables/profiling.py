@@ -5,19 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from statistics import median, quantiles
-from typing import Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict, runtime_checkable
 
 from latency_tables.signature import BlockSignature
-from latency_tables.table import LatencyRow
+from latency_tables.table import LatencyRow, MemoryFormat
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 NOISY_SPREAD = 0.15  # of the median
 
-# Enough blocks to spread a drift over, few enough to hold their weights in memory together.
-_CHUNK = 16
-# One timing spans at least this, so that the clock and the call do not count.
-_SHORTEST_TIMING_S = 2e-3
+# Parts that take turns. Together they are far larger than the caches that a block's weights could
+# stay in between two of its turns: in a UNet, too, every block comes to its weights anew.
+_CHUNK = 32
 
 
 class Conditions(TypedDict):
@@ -30,6 +31,9 @@ class Conditions(TypedDict):
     runtime_version: str
     precision: str
     threads: int | None
+    compute_unit: str | None
+    memory_format: MemoryFormat
+    compiled: bool
 
 
 class BlockProfiler(Protocol):
@@ -48,63 +52,74 @@ class BlockProfiler(Protocol):
         """
         ...
 
+    def time_ms(self, run: Callable[[], object]) -> float:
+        """One timing of one run, in ms; by the wall clock unless the device has a better one."""
+        start = time.perf_counter()
+        run()
+        return 1000 * (time.perf_counter() - start)
+
     def session(self) -> AbstractContextManager[None]:
         """What has to be set while blocks are prepared and timed, and restored afterwards."""
         return nullcontext()
+
+
+@runtime_checkable
+class ModuleProfiler(BlockProfiler, Protocol):
+    """One that also runs any torch module, so that whole UNets can be timed like their parts."""
+
+    def prepare_module(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], object]:
+        """One run of a module under the profiler's conditions; the module is changed to them."""
+        ...
 
 
 def profile(
     signatures: Iterable[BlockSignature],
     profiler: BlockProfiler,
     *,
-    repetitions: int = 3,
-    warmup: int = 1,
-    rounds: int = 10,
+    rounds: int = 30,
+    warmup_rounds: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
     on_rows: Callable[[Mapping[BlockSignature, LatencyRow]], None] | None = None,
 ) -> dict[BlockSignature, LatencyRow]:
-    """Measure signatures in turns, so that a drift of the machine's speed meets all alike.
+    """Measure signatures in turns of one run each.
 
-    A few signatures are prepared at a time; in each round each of them is timed in turn. Short
-    blocks run several times within one timing.
+    So a drift of the machine's speed meets all of them alike, and each is timed as it runs in a
+    UNet: after others, with its weights out of the nearest caches. The same block in a tight loop
+    is faster than it ever is in a UNet (by a fifth in the UNet of the shapes world).
 
     Args:
         signatures: to be measured; repeated ones count once.
         profiler: runs them.
-        repetitions: timings of a signature in one round.
-        warmup: untimed runs of a signature at the start of each round.
-        rounds: turns of every signature.
+        rounds: turns of every signature that are timed.
+        warmup_rounds: turns before them that are not.
         on_progress: called after every turn with the number done and the number in all.
         on_rows: called with finished rows as soon as there are some, so that an interruption
             loses little.
 
     Returns:
-        For each signature, median and interquartile range over its ``repetitions * rounds``
-        timings, in ms.
+        For each signature, median and interquartile range over its ``rounds`` timings, in ms.
 
     Raises:
         ValueError: if that makes fewer than 2 timings.
     """
-    if repetitions * rounds < 2:
-        raise ValueError("repetitions * rounds must be 2 or more to know a spread")
+    if rounds < 2:
+        raise ValueError("rounds must be 2 or more to know a spread")
     distinct = list(dict.fromkeys(signatures))
-    total = len(distinct) * rounds
+    total = len(distinct) * (warmup_rounds + rounds)
     rows: dict[BlockSignature, LatencyRow] = {}
     turns = 0
 
-    def take_turn(timing: _Timing) -> None:
-        nonlocal turns
-        timing.take(repetitions, warmup)
-        turns += 1
-        if on_progress is not None:
-            on_progress(turns, total)
-
     def measure(chunk: Sequence[BlockSignature]) -> dict[BlockSignature, LatencyRow]:
-        timings = [_Timing.of(signature, profiler, warmup) for signature in chunk]
-        for _ in range(rounds):
-            for timing in timings:
-                take_turn(timing)
-        return {timing.signature: _row(timing.times_ms) for timing in timings}
+        nonlocal turns
+        runs = {signature: profiler.prepare(signature) for signature in chunk}
+        times_ms: dict[BlockSignature, list[float]] = {signature: [] for signature in chunk}
+        for _ in range(warmup_rounds + rounds):
+            for signature, run in runs.items():
+                times_ms[signature].append(profiler.time_ms(run))
+                turns += 1
+                if on_progress is not None:
+                    on_progress(turns, total)
+        return {signature: row_of(times[warmup_rounds:]) for signature, times in times_ms.items()}
 
     with profiler.session():
         for start in range(0, len(distinct), _CHUNK):
@@ -120,38 +135,8 @@ def noisy(row: LatencyRow) -> bool:
     return row.spread_ms > NOISY_SPREAD * row.median_ms
 
 
-@dataclass
-class _Timing:
-    """A prepared block, the number of its runs in one timing, and its timings so far."""
-
-    signature: BlockSignature
-    run: Callable[[], object]
-    runs: int
-    times_ms: list[float] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, signature: BlockSignature, profiler: BlockProfiler, warmup: int) -> _Timing:
-        run = profiler.prepare(signature)
-        _seconds(run, warmup + 1)  # the first run also allocates and compiles
-        runs = 1
-        while _seconds(run, runs) < _SHORTEST_TIMING_S:
-            runs *= 2
-        return cls(signature, run, runs)
-
-    def take(self, repetitions: int, warmup: int) -> None:
-        _seconds(self.run, warmup)
-        for _ in range(repetitions):
-            self.times_ms.append(1000 * _seconds(self.run, self.runs) / self.runs)
-
-
-def _seconds(run: Callable[[], object], times: int) -> float:
-    start = time.perf_counter()
-    for _ in range(times):
-        run()
-    return time.perf_counter() - start
-
-
-def _row(times_ms: Sequence[float]) -> LatencyRow:
+def row_of(times_ms: Sequence[float]) -> LatencyRow:
+    """Median and interquartile range of timings in ms."""
     lower, _, upper = quantiles(times_ms, n=4, method="inclusive")
     # Rounded to 10 ns, far below what can be told apart, to keep the files readable.
     return LatencyRow(round(median(times_ms), 5), round(upper - lower, 5), len(times_ms))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-KINDS = (
+# What a profiler can build and time by itself.
+MODULE_KINDS = (
     "resnet",
     "cross_attention",
     "shortcut",
@@ -13,8 +14,10 @@ KINDS = (
     "conv_in",
     "conv_out",
     "time_embedding",
+    "text_time_embedding",
     "skip_concat",
 )
+KINDS = (*MODULE_KINDS, "overhead")
 _AT_LEAST_ONE = ("batch", "in_channels")
 
 
@@ -33,7 +36,11 @@ class BlockSignature:
     - ``conv_out``: GroupNorm (left out where norm_groups is 0), SiLU and the last 3x3 convolution.
     - ``time_embedding``: sinusoidal ``Timesteps`` of in_channels, then ``TimestepEmbedding`` to
       temb_channels.
+    - ``text_time_embedding``: SDXL's ``TimestepEmbedding`` of pooled prompt and picture size, from
+      in_channels to temb_channels.
     - ``skip_concat``: ``torch.cat`` of in_channels and out_channels - in_channels channels.
+    - ``overhead``: what a whole UNet without any removable block takes beyond its parts; channels
+      are those of ``conv_in``, the rest that of its blocks.
 
     Attributes:
         kind: one of :data:`KINDS`.

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from latency_tables.signature import BlockSignature
 
 MEASURE_WITH = "evounet profile {unet} --table {table}"
-PROFILED_RUNTIME = "torch"  # what evounet profile runs blocks with
+PROFILED_RUNTIMES = ("torch", "onnxruntime", "coreml")  # what evounet profile runs blocks with
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 # Milliseconds taken under different ones of these must not end up in one sum.
@@ -25,8 +25,13 @@ _SAME_CONDITIONS = (
     "precision",
     "attention",
     "threads",
+    "compute_unit",
+    "memory_format",
+    "compiled",
     "method",
 )
+
+MemoryFormat = Literal["contiguous", "channels_last"]
 
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -61,6 +66,42 @@ class MissingRowsError(TableError):
         )
 
 
+class Calibration(BaseModel):
+    """What whole passes of one UNet, under several architectures, told about the sum of its parts.
+
+    Attributes:
+        unet: as its user typed it.
+        base: digest of its configuration.
+        batch: pictures per pass.
+        height: of the latents.
+        width: likewise.
+        factor: measured latency, without the overhead, over the sum of the rows; fitted to the
+            least squares of the relative errors.
+        architectures: how many it was fitted on.
+        mape_pct: mean absolute error that is left on them, in % of what was measured.
+        command: what was run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unet: _Text
+    base: _Text
+    batch: int = Field(gt=0)
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    factor: float = Field(gt=0, lt=inf)
+    architectures: int = Field(ge=2)
+    mape_pct: float = Field(ge=0)
+    command: _Text
+
+    def same_unet(self, other: Calibration) -> bool:
+        return self._unet == other._unet
+
+    @property
+    def _unet(self) -> tuple[str, int, int, int]:
+        return self.base, self.batch, self.height, self.width
+
+
 class TableMetadata(BaseModel):
     """On what, how and when the rows of a table were obtained.
 
@@ -75,12 +116,17 @@ class TableMetadata(BaseModel):
         precision: of weights and activations: ``fp32``, ``bf16``, ``fp16``.
         attention: layout of attention; ``stock`` is that of diffusers.
         threads: CPU threads, where they matter.
+        compute_unit: what of the chip ran the blocks, where there is a choice: ``cpu``, ``cuda``,
+            ``cpu_and_ne`` (Core ML's name of the Neural Engine with the CPU).
+        memory_format: of feature maps.
+        compiled: whether the runtime compiled blocks as wholes (``torch.compile``, Core ML).
         method: ``measured`` block by block, ``published`` by others, ``derived`` from published
             figures, or ``interpolated`` between measured rows.
         measured_how: in words: number of timings, warm-up, what was fixed.
         measured_at: the day.
         command: what was run to obtain the rows.
         source: where published figures come from.
+        calibrations: of the UNets whose whole passes were measured, too.
 
     Raises:
         pydantic.ValidationError: (a ``ValueError``) naming each field that is missing, unknown or
@@ -99,11 +145,15 @@ class TableMetadata(BaseModel):
     precision: _Text
     attention: _Text = "stock"
     threads: int | None = Field(None, gt=0)
+    compute_unit: _Text | None = None
+    memory_format: MemoryFormat = "contiguous"
+    compiled: bool = False
     method: Literal["measured", "published", "derived", "interpolated"]
     measured_how: _Text
     measured_at: date
     command: _Text
     source: _Text | None = None
+    calibrations: tuple[Calibration, ...] = ()
 
     def differences(self, other: TableMetadata) -> list[str]:
         """The conditions in which two tables differ: ``precision ('fp32' and 'bf16')``."""
@@ -170,7 +220,7 @@ class LatencyTable:
     @property
     def is_profiled(self) -> bool:
         """Whether ``evounet profile`` can measure further rows, given the device."""
-        return self.metadata.method == "measured" and self.metadata.runtime == PROFILED_RUNTIME
+        return self.metadata.method == "measured" and self.metadata.runtime in PROFILED_RUNTIMES
 
     @property
     def remedy(self) -> str:
@@ -197,6 +247,26 @@ class LatencyTable:
         except KeyError:
             missing = self.missing(signatures)
             raise MissingRowsError(self.metadata.name, missing, self.remedy) from None
+
+    def factor(self, base: str, batch: int, height: int, width: int) -> float:
+        """What the sum of a UNet's rows is multiplied with; 1 where it was not calibrated."""
+        wanted = base, batch, height, width
+        known = {c._unet: c.factor for c in self.metadata.calibrations}
+        return known.get(wanted, 1.0)
+
+    def calibrated(self, calibration: Calibration, overhead: LatencyTable) -> LatencyTable:
+        """This table with the calibration of one more UNet, which replaces an older one of it.
+
+        Args:
+            calibration: the UNet's.
+            overhead: a table of its overhead row alone, taken under the same conditions.
+
+        Raises:
+            TableError: if the conditions differ.
+        """
+        others = [c for c in self.metadata.calibrations if not c.same_unet(calibration)]
+        metadata = self.metadata.model_copy(update={"calibrations": (*others, calibration)})
+        return replace(self.with_rows(overhead), metadata=metadata)
 
     def missing(self, signatures: Iterable[BlockSignature]) -> list[BlockSignature]:
         """Those of ``signatures`` that have no row, each once, in their order."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
@@ -81,6 +81,19 @@ class Inventory:
     @cached_property
     def by_id(self) -> Mapping[BlockId, Block]:
         return {block.id: block for block in self.blocks}
+
+    @cached_property
+    def overhead(self) -> BlockSignature:
+        """The signature of what a whole pass takes beyond its parts; no table needs a row of it."""
+        first = next(part.signature for part in self.fixed if part.signature.kind == "conv_in")
+        rest = [block.part.signature for block in self.blocks]
+        return replace(
+            first,
+            kind="overhead",
+            temb_channels=max(each.temb_channels for each in rest),
+            context_length=max(each.context_length for each in rest),
+            context_width=max(each.context_width for each in rest),
+        )
 
     def full(self) -> Architecture:
         """The base itself: every block once."""
@@ -206,8 +219,10 @@ def _trace(
     widths = unet.config.cross_attention_dim  # one, or the same one for every stage
     context_width = widths if isinstance(widths, int) else widths[0]
     context = torch.empty(batch, context_length, context_width, device="meta")
+    timestep = torch.empty(batch, device="meta")
+    added = _added_conditions(unet, batch)
     with torch.no_grad(), FlopCounterMode(display=False, depth=99) as counter:
-        unet(sample, torch.empty(batch, device="meta"), context)
+        unet(sample, timestep, context, added_cond_kwargs=added)
     for hook in hooks:
         hook.remove()
     root = type(unet).__name__
@@ -216,6 +231,18 @@ def _trace(
         for name, counts in counter.get_flop_counts().items()
     }
     return shapes, flops
+
+
+def _added_conditions(unet: UNet2DConditionModel, batch: int) -> dict[str, torch.Tensor] | None:
+    """What SDXL's UNet takes besides: the pooled prompt, and six numbers about picture sizes."""
+    if unet.config.addition_embed_type != "text_time":
+        return None
+    sizes = 6
+    pooled = unet.add_embedding.linear_1.in_features - sizes * unet.add_time_proj.num_channels
+    return {
+        "text_embeds": torch.empty(batch, pooled, device="meta"),
+        "time_ids": torch.empty(batch, sizes, device="meta"),
+    }
 
 
 def _note_shape(
@@ -293,6 +320,12 @@ class _Reader:
             unet.time_embedding.linear_2.out_features,
             temb_channels=unet.time_embedding.linear_2.out_features,
         )
+        if unet.config.addition_embed_type == "text_time":
+            embedding = unet.add_embedding
+            channels = embedding.linear_1.in_features, embedding.linear_2.out_features
+            yield self._fixed(
+                "add_embedding", "text_time_embedding", *channels, temb_channels=channels[1]
+            )
         yield self._fixed("conv_in", "conv_in", first.in_channels, first.out_channels)
         for i, stage in enumerate(unet.down_blocks):
             if stage.downsamplers is not None:

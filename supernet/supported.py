@@ -1,7 +1,8 @@
 """Which UNets evounet takes: Stable Diffusion's kind. All others are refused with the reason.
 
-Block ids, signatures and the call ``unet(sample, timestep, encoder_hidden_states)`` hold for UNets
-of ResNets and transformers that are conditioned on a timestep and a prompt, and for no others.
+Block ids and signatures hold for UNets of ResNets and transformers that are conditioned on a
+timestep and a prompt, with or without SDXL's pooled prompt and picture size, and for no others.
+Training and drawing call ``unet(sample, timestep, encoder_hidden_states)``, so SDXL's waits.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _BLOCKS = "this UNet has parts for which there is no latency signature"
 _RULES: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("class_embed_type", (None,), _CONDITIONING),
     ("num_class_embeds", (None,), _CONDITIONING),
-    ("addition_embed_type", (None,), _CONDITIONING),
+    ("addition_embed_type", (None, "text_time"), _CONDITIONING),
     ("encoder_hid_dim", (None,), _CONDITIONING),
     ("encoder_hid_dim_type", (None,), _CONDITIONING),
     ("attention_type", ("default",), _CONDITIONING),
@@ -34,8 +35,22 @@ _RULES: tuple[tuple[str, tuple[Any, ...], str], ...] = (
 )
 
 
+def check_prompt_only(config: UNetConfig) -> None:
+    """See that a UNet is conditioned on a timestep and a prompt alone, so that it can be searched.
+
+    Raises:
+        ArchitectureError: if it takes more.
+    """
+    value = config.values.get("addition_embed_type")
+    if value is not None:
+        raise ArchitectureError(
+            f"{_CONDITIONING}: addition_embed_type is {value!r}; it can be analysed and profiled, "
+            "but not yet trained, drawn with or searched"
+        )
+
+
 def check_supported(config: UNetConfig) -> None:
-    """See that a configuration is of a UNet that can be analysed and searched.
+    """See that a configuration is of a UNet that can be analysed and profiled.
 
     Raises:
         ArchitectureError: naming the setting, its value, why it is refused and what it may be.

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Column, Table
 
-BENCHMARKS = ("supernet", "world")
+BENCHMARKS = ("supernet", "tables", "world")
 _PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "ray")
 
 
@@ -126,7 +126,7 @@ def environment() -> dict[str, Any]:
     """Processor, versions, threads and commit: what the figures were taken on."""
     import torch
 
-    from latency_tables.torch_cpu import TorchCpuProfiler
+    from latency_tables.profilers.torch_cpu import TorchCpuProfiler
 
     return {
         "chip": TorchCpuProfiler().describe()["chip"],

@@ -14,11 +14,12 @@ from rich.console import Console
 from torch import Tensor
 
 from experiments.benchmarks.benchmark import Figure, Goal
+from experiments.calibration import random_architecture
 from experiments.progress import track
 from experiments.shapes.diffusion import build_unet
 from experiments.shapes.tokenizer import CONTEXT_LENGTH
 from supernet.architecture import Architecture
-from supernet.inventory import GUIDED_BATCH, Inventory
+from supernet.inventory import GUIDED_BATCH
 from supernet.standalone_unet import materialize
 from supernet.supernet import Supernet
 
@@ -50,7 +51,7 @@ def run(quick: bool, console: Console) -> list[Figure]:
     with track(console, "supernet: architectures", size.architectures) as on_progress:
         generator = torch.Generator().manual_seed(_SEED)
         for _ in range(size.architectures):
-            architecture = _random_architecture(supernet.inventory, generator)
+            architecture = random_architecture(supernet.inventory, generator)
             differences.append(standalone_max_abs_diff(supernet, architecture))
             on_progress(len(differences), {"max_abs_diff": _largest(differences)})
 
@@ -146,15 +147,6 @@ def _seconds(forward_pass: Callable[[], None]) -> float:
     start = time.perf_counter()
     forward_pass()
     return time.perf_counter() - start
-
-
-def _random_architecture(inventory: Inventory, generator: torch.Generator) -> Architecture:
-    """Every block removed, kept or, where a copy can follow it, doubled."""
-    counts = {
-        block.id: int(torch.randint(2 if block.changes_shape else 3, (), generator=generator))
-        for block in inventory.blocks
-    }
-    return inventory.full().with_multiplicities(counts)
 
 
 def _inputs(unet: UNet2DConditionModel) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,7 +9,7 @@ import typer
 
 
 def bench(
-    name: Annotated[str | None, typer.Argument(help="supernet or world")] = None,
+    name: Annotated[str | None, typer.Argument(help="supernet, tables or world")] = None,
     all_: Annotated[bool, typer.Option("--all", help="every benchmark")] = False,
     quick: Annotated[bool, typer.Option(help="the same on less, within a minute")] = False,
     json_: Annotated[

@@ -4,23 +4,53 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.commands.unet_options import Batch, ContextLength, UNet
+from experiments.commands.unet_options import Batch, ContextLength, one_unet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from experiments.profiling import TableTarget
+    from experiments.unets import ChosenUNet
+    from latency_tables import BlockSignature, LatencyRow
+
+
+class Device(str, Enum):
+    CPU = "cpu"
+    CUDA = "cuda"
+    ONNXRUNTIME = "onnxruntime"
+    COREML = "coreml"
 
 
 class Precision(str, Enum):
     FP32 = "fp32"
     BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class ComputeUnit(str, Enum):
+    ALL = "all"
+    NEURAL_ENGINE = "cpu_and_ne"
+    GPU = "cpu_and_gpu"
+    CPU = "cpu_only"
 
 
 def profile(
-    unet: UNet,
+    unet: Annotated[str | None, typer.Argument(metavar="UNET", help="see evounet analyze")] = None,
+    unet_option: Annotated[
+        str | None, typer.Option("--unet", metavar="UNET", help="the same as an option")
+    ] = None,
     table: Annotated[
-        str, typer.Option(metavar="NAME", help="the latency table that gets the rows, or its path")
-    ],
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="the latency table that gets the rows, or its path; by default it is named after "
+            "chip and precision",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -28,50 +58,89 @@ def profile(
             "EVOUNET_TABLES, else ~/.evounet/tables"
         ),
     ] = None,
+    device: Annotated[
+        Device | None, typer.Option(help="the table's by default, cpu for a new one")
+    ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="the table's by default, fp32 for a new one")
+        Precision | None,
+        typer.Option(help="the table's by default; fp32 (cuda, coreml: fp16) for a new one"),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="the table's by default, torch's number for a new one"),
+        typer.Option(min=1, help="cpu, onnxruntime: the table's by default, else all"),
+    ] = None,
+    channels_last: Annotated[
+        bool | None, typer.Option("--channels-last", help="cpu, cuda: memory format")
+    ] = None,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile", help="cpu, cuda: through torch.compile")
+    ] = None,
+    autocast: Annotated[
+        bool | None, typer.Option("--autocast", help="cuda: weights stay in fp32")
+    ] = None,
+    compute_unit: Annotated[
+        ComputeUnit | None, typer.Option(help="coreml: cpu_and_ne by default")
+    ] = None,
+    packages: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="coreml: of the .mlpackage files and their manifest"),
     ] = None,
     batch: Batch = 2,
     context_length: ContextLength = None,
-    rounds: Annotated[int, typer.Option(min=1, help="turns of every part")] = 10,
-    repetitions: Annotated[int, typer.Option(min=1, help="timings in a turn")] = 3,
+    rounds: Annotated[int, typer.Option(min=2, help="timings of every part")] = 30,
     again: Annotated[bool, typer.Option(help="measure rows that are there already, too")] = False,
 ) -> None:
-    """Measure a UNet's parts on this machine's CPU and put them into a latency table.
+    """Measure a UNet's parts on a device and put them into a latency table.
 
     Only rows that the table lacks are measured. Interrupted, the same command
     goes on where it was. Let the machine do nothing else meanwhile.
 
-    Example: evounet profile sd15 --table my-laptop-bf16 --precision bf16
+    Core ML is measured on a Mac. On any other system this writes the packages
+    and their manifest, and tells what to run on the Mac.
+
+    Example: evounet profile sd15 --device cpu --precision bf16 --table my-laptop-bf16
     """
     from rich.console import Console
 
-    from evaluators.latency import TableLatency
-    from experiments.profiling import cpu_profiler, find_target, measure
-    from experiments.table_views import print_table, rows_view
+    from experiments.profilers import ProfilerChoice, make_profiler, usual_table_name
+    from experiments.profiling import find_target, measure, write_packages
     from experiments.unets import choose_unet
-    from latency_tables import available_tables, noisy, read_table
+    from latency_tables import CoreMLProfiler
 
-    console = Console()
-    chosen = choose_unet(unet, batch=batch, context_length=context_length)
-    target = find_target(table, out)
-    profiler = cpu_profiler(target, precision and precision.value, threads)
-    rows = measure(
-        chosen,
-        target,
-        profiler,
-        again=again,
-        rounds=rounds,
-        repetitions=repetitions,
-        console=console,
+    choice = ProfilerChoice(
+        device and device.value,
+        precision and precision.value,
+        threads,
+        "channels_last" if channels_last else None,
+        compiled,
+        autocast,
+        compute_unit and compute_unit.value,
+        packages,
     )
+    console = Console()
+    chosen = choose_unet(one_unet(unet, unet_option), batch=batch, context_length=context_length)
+    target = find_target(table or usual_table_name(make_profiler(choice).describe()), out)
+    if target.existing is not None:
+        choice = choice.completed_by(target.existing)
+    profiler = make_profiler(choice)
+    if isinstance(profiler, CoreMLProfiler) and not profiler.can_measure:
+        typer.echo(write_packages(chosen, target, profiler, console))
+        return
+    rows = measure(chosen, target, profiler, again=again, rounds=rounds, console=console)
     if not rows:
         typer.echo(f"table '{target.name}' has every row already; --again measures them anew")
         return
+    _tell(chosen, target, rows)
+
+
+def _tell(
+    chosen: ChosenUNet, target: TableTarget, rows: Mapping[BlockSignature, LatencyRow]
+) -> None:
+    """What was measured, how far it can be trusted, and where it is."""
+    from evaluators.latency import TableLatency
+    from experiments.table_views import print_table, rows_view
+    from latency_tables import available_tables, noisy, read_table
+
     shaky = {signature: row for signature, row in rows.items() if noisy(row)}
     if shaky:
         print_table(rows_view(shaky))
@@ -83,7 +152,7 @@ def profile(
     full_ms = latency(chosen.inventory.full())
     smallest_ms = latency(chosen.inventory.smallest())
     typer.echo(
-        f"one pass of {unet} by this table: {full_ms:.3f} ms, without any removable block "
+        f"one pass of {chosen.name} by this table: {full_ms:.3f} ms, without any removable block "
         f"{smallest_ms:.3f} ms"
     )
     found = available_tables().get(target.name) == str(target.path)

@@ -130,3 +130,48 @@ def coverage(
     typer.echo(covered.summary)
     if covered.missing:
         raise typer.Exit(1)
+
+
+@app.command()
+def calibrate(
+    unet: UNet,
+    table: Annotated[str, typer.Option(metavar="NAME", help="latency table, by name or path")],
+    batch: Batch = 2,
+    context_length: ContextLength = None,
+    architectures: Annotated[
+        int, typer.Option(min=3, help="the smallest, the full one, and random ones")
+    ] = 8,
+    rounds: Annotated[int, typer.Option(min=2, help="timed passes of each")] = 5,
+) -> None:
+    """Time whole passes of a UNet, so that the sum of a table's rows matches them.
+
+    Adds the row of the overhead of a pass, and the factor that all other rows are
+    multiplied with for this UNet. Let the machine do nothing else meanwhile.
+
+    Example: evounet tables calibrate sd15 --table my-laptop-bf16
+    """
+    from rich.console import Console
+
+    from experiments.calibration import calibrate as measure
+    from experiments.profilers import ProfilerChoice, make_profiler
+    from experiments.profiling import find_target
+    from experiments.unets import choose_unet
+
+    chosen = choose_unet(unet, batch=batch, context_length=context_length)
+    target = find_target(table)
+    choice = ProfilerChoice()
+    if target.existing is not None:
+        choice = choice.completed_by(target.existing)
+    result = measure(
+        chosen,
+        target,
+        make_profiler(choice),
+        architectures=architectures,
+        rounds=rounds,
+        console=Console(),
+    )
+    typer.echo(
+        f"factor {result.factor:.4f}; what is left on these {result.architectures} architectures "
+        f"is a mean error of {result.mape_pct:.2f} %"
+    )
+    typer.echo(f"table: {target.path}")

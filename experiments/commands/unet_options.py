@@ -10,8 +10,8 @@ UNet = Annotated[
     str,
     typer.Argument(
         metavar="UNET",
-        help="shapes, sd15, sd21, a config.json or spec.json, the folder of a UNet, pipeline or "
-        "run, or a Hugging Face id",
+        help="shapes, sd15, sd21, sdxl, a config.json or spec.json, the folder of a UNet, "
+        "pipeline or run, or a Hugging Face id",
     ),
 ]
 Batch = Annotated[int, typer.Option(min=1, help="pictures per pass; 2 is one under guidance")]
@@ -19,3 +19,14 @@ ContextLength = Annotated[
     int | None,
     typer.Option(min=1, help="tokens of a prompt; by default what the UNet's tokenizer takes"),
 ]
+
+
+def one_unet(argument: str | None, option: str | None) -> str:
+    """The UNet that was given as an argument or as an option.
+
+    Raises:
+        ValueError: if there is none, or both.
+    """
+    if (argument is None) == (option is None):
+        raise ValueError("give one UNet: as the argument or with --unet")
+    return str(argument or option)

@@ -12,8 +12,15 @@ from diffusers import UNet2DConditionModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluators.latency import TableLatency, measure_latency
-from latency_tables import LatencyRow, LatencyTable, MissingRowsError, TableMetadata
+from evaluators.latency import TableLatency
+from evaluators.whole_unets import measure_latency
+from latency_tables import (
+    LatencyRow,
+    LatencyTable,
+    MissingRowsError,
+    TableMetadata,
+    TorchCpuProfiler,
+)
 from supernet.architecture import BlockId
 from supernet.inventory import Inventory, take_inventory, unet_config
 
@@ -27,6 +34,9 @@ CONFIG = {
     "attention_head_dim": 2,
     "norm_num_groups": 4,
 }
+
+
+ONE_THREAD = TorchCpuProfiler(threads=1)
 
 
 @cache
@@ -123,7 +133,7 @@ def test_unets_are_timed_in_turns_and_threads_are_restored() -> None:
 
     for i, each in enumerate(unets):
         each.register_forward_pre_hook(lambda *_, i=i: note(i))
-    medians = measure_latency(unets, context_length=5, repetitions=3, threads=1)
+    medians = measure_latency(unets, ONE_THREAD, context_length=5, repetitions=3)
     assert len(medians) == 2
     assert all(0 < median < 10_000 for median in medians)
     assert order == [0, 1] * (2 + 3)  # twice for warm-up
@@ -136,15 +146,15 @@ def test_threads_are_restored_after_a_failure() -> None:
     broken = unet()
     broken.conv_out = torch.nn.Conv2d(3, 4, 3)  # of wrong width
     with pytest.raises(RuntimeError):
-        measure_latency([broken], context_length=5, threads=1)
+        measure_latency([broken], ONE_THREAD, context_length=5)
     assert torch.get_num_threads() == 2
 
 
 def test_latency_is_that_of_the_batch_the_size_and_the_precision_asked_for() -> None:
     seen: list[torch.Tensor] = []
-    timed = unet().to(torch.bfloat16)
+    timed = unet()
     timed.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
-    measure_latency([timed], context_length=5, batch=3, repetitions=1)
+    measure_latency([timed], TorchCpuProfiler("bf16"), context_length=5, batch=3, repetitions=1)
     sample, _, context = seen[:3]
     assert (sample.shape, context.shape) == ((3, 4, 8, 8), (3, 5, 16))
     assert sample.dtype == context.dtype == torch.bfloat16
@@ -153,8 +163,8 @@ def test_latency_is_that_of_the_batch_the_size_and_the_precision_asked_for() -> 
 def test_more_work_takes_longer() -> None:
     small, large = measure_latency(
         [unet(), UNet2DConditionModel.from_config(CONFIG | {"sample_size": 48}).eval()],
+        ONE_THREAD,
         context_length=5,
         repetitions=3,
-        threads=1,
     )
     assert large > 1.5 * small  # 36 times the pixels

@@ -14,6 +14,7 @@ import pytest
 from experiments.cli import main
 from experiments.unets import choose_unet
 from latency_tables import LatencyRow, LatencyTable, TableMetadata
+from supernet.inventory import Inventory
 
 # Two stages: 12 ResNet and 6 cross-attention blocks, 0.1 M weights.
 SMALL: dict[str, Any] = {
@@ -64,8 +65,11 @@ def write_json(path: Path, value: object) -> Path:
     return path
 
 
-def invented_table(unet: str, name: str = "toy", **conditions: object) -> LatencyTable:
+def invented_table(
+    unet: str | Inventory, name: str = "toy", **conditions: object
+) -> LatencyTable:
     """A table that covers a UNet: its first row takes 1 ms, its second 2 ms, and so on."""
+    inventory = choose_unet(unet).inventory if isinstance(unet, str) else unet
     values: dict[str, object] = {
         "name": name,
         "device": "a toy",
@@ -79,6 +83,6 @@ def invented_table(unet: str, name: str = "toy", **conditions: object) -> Latenc
         "measured_at": date(2026, 11, 24),
         "command": "python measure_toy.py",
     }
-    signatures = choose_unet(unet).inventory.all_signatures()
+    signatures = inventory.all_signatures()
     rows = {each: LatencyRow(i + 1.0, 0.01, 30) for i, each in enumerate(signatures)}
     return LatencyTable(TableMetadata.model_validate(values | conditions), rows)

@@ -24,7 +24,7 @@ from latency_tables import (
     write_table,
 )
 
-QUICK = ("--threads", 1, "--rounds", 1, "--repetitions", 2)
+QUICK = ("--threads", 1, "--rounds", 2)
 
 
 @pytest.fixture
@@ -53,7 +53,6 @@ def unet(tmp_path: Path) -> str:
 @pytest.fixture
 def instant(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that take next to no time, so that only the book-keeping is tested."""
-    monkeypatch.setattr(profiling, "_SHORTEST_TIMING_S", 0)
     monkeypatch.setattr(TorchCpuProfiler, "prepare", lambda *_: _work)
 
 
@@ -173,8 +172,8 @@ def another_chip(table: LatencyTable) -> LatencyTable:
     return replace(table, metadata=table.metadata.model_copy(update={"chip": "T1"}))
 
 
-def coreml(table: LatencyTable) -> LatencyTable:
-    return replace(table, metadata=table.metadata.model_copy(update={"runtime": "coreml"}))
+def tensorrt(table: LatencyTable) -> LatencyTable:
+    return replace(table, metadata=table.metadata.model_copy(update={"runtime": "tensorrt"}))
 
 
 def published(table: LatencyTable) -> LatencyTable:
@@ -187,7 +186,9 @@ def published(table: LatencyTable) -> LatencyTable:
         (another_chip, (), "differ in chip ('T1' and "),
         (replace, ("--precision", "bf16"), "differ in precision ('fp32' and 'bf16')"),
         (replace, ("--threads", "2"), "differ in threads (1 and 2); keep them as two tables"),
-        (coreml, (), "cannot add rows to latency table 'here'; measure on "),
+        (replace, ("--channels-last",), "differ in memory_format ('contiguous' and 'channels_last"),
+        (replace, ("--compile",), "differ in compiled (False and True); keep them as two tables"),
+        (tensorrt, (), "cannot add rows to latency table 'here'; measure on "),
         (published, (), "table 'here'; its figures are published: add the rows, or use another"),
     ],
 )
@@ -213,7 +214,9 @@ def test_other_conditions_are_refused_before_anything_is_measured(
     ("arguments", "message"),
     [
         (("--table", "no good"), "'no good' is no name for a latency table; use letters"),
-        (("--table", "here", "--rounds", "1", "--repetitions", "1"), "must be 2 or more"),
+        (("--table", "here", "--autocast"), "--autocast does not apply to device cpu; it has"),
+        (("--unet", "sd15", "--table", "here"), "give one UNet: as the argument or with --unet"),
+        (("--device", "onnxruntime", "--precision", "bf16"), "'bf16' is unknown to the ONNX"),
     ],
 )
 def test_bad_input_writes_nothing(

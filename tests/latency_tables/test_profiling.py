@@ -56,27 +56,29 @@ class ToyProfiler(BlockProfiler):
         self.in_session = False
 
 
-@pytest.fixture(autouse=True)
-def _single_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One run in one timing, so that runs can be counted."""
-    monkeypatch.setattr(profiling, "_SHORTEST_TIMING_S", 0)
-
-
-def test_signatures_take_turns() -> None:
+def test_signatures_take_turns_of_one_run() -> None:
     profiler = ToyProfiler()
-    rows = profile([RESNET, CONCAT, RESNET], profiler, repetitions=2, warmup=0, rounds=3)
-    preparation = 2  # the first run, and one to find the number of runs in a timing
-    expected = [RESNET] * preparation + [CONCAT] * preparation
-    assert profiler.runs == expected + 3 * [RESNET, RESNET, CONCAT, CONCAT]
+    rows = profile([RESNET, CONCAT, RESNET], profiler, rounds=3, warmup_rounds=2)
+    assert profiler.runs == 5 * [RESNET, CONCAT]
     assert list(rows) == [RESNET, CONCAT]
-    assert all(row.repetitions == 6 for row in rows.values())
+    assert all(row.repetitions == 3 for row in rows.values())
     assert not profiler.in_session
+
+
+def test_turns_that_warm_up_are_not_counted() -> None:
+    class Slowing(ToyProfiler):
+        def time_ms(self, run: Callable[[], object]) -> float:
+            run()
+            return float(len(self.runs))
+
+    rows = profile([RESNET], Slowing(), rounds=3, warmup_rounds=4)
+    assert rows[RESNET] == LatencyRow(6.0, 1.0, 3)  # of 5, 6 and 7
 
 
 def test_few_blocks_are_held_at_a_time() -> None:
     profiler = ToyProfiler()
-    signatures = [replace(RESNET, height=i) for i in range(20)]
-    rows = profile(signatures, profiler, repetitions=1, warmup=1, rounds=2)
+    signatures = [replace(RESNET, height=i) for i in range(2 * profiling._CHUNK + 1)]
+    rows = profile(signatures, profiler, rounds=2, warmup_rounds=0)
     assert list(rows) == signatures
     assert profiler.most_alive <= profiling._CHUNK
 
@@ -102,26 +104,19 @@ def test_progress_counts_turns() -> None:
         [RESNET, CONCAT],
         ToyProfiler(),
         rounds=2,
+        warmup_rounds=1,
         on_progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
-
-
-def test_short_blocks_run_often_in_one_timing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiling, "_SHORTEST_TIMING_S", 1e-3)
-    profiler = ToyProfiler()
-    rows = profile([RESNET], profiler, repetitions=1, rounds=2)
-    assert len(profiler.runs) > 1000
-    assert 0 < rows[RESNET].median_ms < 0.1  # of one run, not of one timing
+    assert seen == [(done, 6) for done in range(1, 7)]
 
 
 def test_median_and_interquartile_range() -> None:
-    assert profiling._row([5.0, 1.0, 3.0, 2.0, 4.0]) == LatencyRow(3.0, 2.0, 5)
+    assert profiling.row_of([5.0, 1.0, 3.0, 2.0, 4.0]) == LatencyRow(3.0, 2.0, 5)
 
 
 def test_one_timing_has_no_spread() -> None:
-    with pytest.raises(ValueError, match=r"repetitions \* rounds must be 2 or more"):
-        profile([RESNET], ToyProfiler(), repetitions=1, rounds=1)
+    with pytest.raises(ValueError, match="rounds must be 2 or more"):
+        profile([RESNET], ToyProfiler(), rounds=1)
 
 
 def test_noisy_is_a_spread_above_15_percent_of_the_median() -> None:

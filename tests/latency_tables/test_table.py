@@ -88,11 +88,11 @@ def test_a_table_without_rows_is_refused() -> None:
         ({}, None, "measure on a toy with: evounet profile UNET --table toy"),
         ({}, "make rows", "measure on a toy with: make rows"),
         (
-            {"runtime": "coreml"},
+            {"runtime": "tensorrt"},
             None,
             "measure on a toy as the others were: evounet profile toy --table toy",
         ),
-        ({"runtime": "coreml"}, "make rows", "measure on a toy with: make rows"),
+        ({"runtime": "tensorrt"}, "make rows", "measure on a toy with: make rows"),
         (
             {"method": "published"},
             None,

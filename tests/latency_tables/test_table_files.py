@@ -243,11 +243,11 @@ FAULTS = {
     ),
     "unknown method": (
         edit(".toml", '"measured"', '"guessed"'),
-        ["toy.toml, line 10, field 'method': Input should be 'measured', ", "is 'guessed'"],
+        ["toy.toml, line 12, field 'method': Input should be 'measured', ", "is 'guessed'"],
     ),
     "not a date": (
         edit(".toml", "2026-11-24", '"yesterday"'),
-        ["toy.toml, line 12, field 'measured_at': ", "but is 'yesterday'"],
+        ["toy.toml, line 14, field 'measured_at': ", "but is 'yesterday'"],
     ),
     "another name": (
         edit(".toml", '"toy"', '"tyo"'),

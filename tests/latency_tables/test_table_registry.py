@@ -125,8 +125,8 @@ def test_a_loaded_table_knows_the_command_for_its_unet(bare_registry: Path) -> N
     for name in ("toy", str(path)):
         remedy = load_table(name, unet="sd15 --batch 1").remedy
         assert remedy == f"measure on a toy with: evounet profile sd15 --batch 1 --table {name}"
-    write_table(make_table(runtime="coreml"), bare_registry)
-    assert load_table("toy", unet="sd15") == make_table(runtime="coreml")
+    write_table(make_table(runtime="tensorrt"), bare_registry)
+    assert load_table("toy", unet="sd15") == make_table(runtime="tensorrt")
     assert load_table("toy", unet="sd15").measure_with is None
 
 

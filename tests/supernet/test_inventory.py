@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_unet import SD_15, SMALL, architectures, small_unet
 
-from latency_tables.torch_blocks import build_block
+from latency_tables.profilers.torch_blocks import build_block
 from supernet.architecture import (
     CROSS_ATTENTION,
     RESNET,

@@ -37,6 +37,11 @@ SUPPORTED: dict[str, dict[str, Any]] = {
     },
     "guidance embedding": {"time_cond_proj_dim": 6},
 }
+SDXL: dict[str, Any] = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 60,
+}
 MORE_CONDITIONING = "conditioned on more than a timestep and a prompt"
 NO_SIGNATURE = "no latency signature"
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -44,14 +49,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "class timesteps": (
         {"class_embed_type": "timestep"},
         f"{MORE_CONDITIONING}: class_embed_type is 'timestep'; only None is supported",
-    ),
-    "SDXL": (
-        {
-            "addition_embed_type": "text_time",
-            "addition_time_embed_dim": 8,
-            "projection_class_embeddings_input_dim": 60,
-        },
-        f"{MORE_CONDITIONING}: addition_embed_type is 'text_time'",
     ),
     "text embedding": (
         {"addition_embed_type": "text"},
@@ -119,6 +116,17 @@ def test_it_is_refused_with_the_reason(changes: dict[str, Any], message: str) ->
     with pytest.raises(ArchitectureError, match=message) as refusal:
         take_inventory(unet_config({**SMALL, **changes}))
     assert "\n" not in str(refusal.value)
+
+
+def test_sdxls_conditioning_is_analysed_but_not_run() -> None:
+    unet = small_unet(**SDXL)
+    inventory = take_inventory(unet_config(unet))
+    assert inventory.parameters(inventory.full()) == sum(p.numel() for p in unet.parameters())
+    [part] = [p for p in inventory.fixed if p.signature.kind == "text_time_embedding"]
+    assert part.signature.in_channels == 60
+    assert part.parameters == sum(p.numel() for p in unet.add_embedding.parameters())
+    with pytest.raises(ArchitectureError, match="addition_embed_type is 'text_time'; it can be an"):
+        Supernet(unet)
 
 
 def test_a_supernet_of_a_class_conditioned_unet_is_refused() -> None:

@@ -14,29 +14,43 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from latency_tables.signature import BlockSignature
+from latency_tables.table import MemoryFormat
 
 _SEED = 0
 
 
-def build_block(
-    signature: BlockSignature, dtype: torch.dtype = torch.float32
-) -> tuple[nn.Module, tuple[Tensor, ...]]:
+def build_block(signature: BlockSignature) -> tuple[nn.Module, tuple[Tensor, ...]]:
     """The block of a signature with random weights, and inputs for it, the same at every call.
 
     Args:
-        signature: of any kind.
-        dtype: of weights and inputs.
+        signature: of any kind that is a module's.
 
     Returns:
-        A module in evaluation mode on the CPU, and the positional arguments to call it with.
-        Feature maps are [batch, channels, height, width], the time embedding [batch,
+        A module in evaluation mode on the CPU, in fp32, and the positional arguments to call it
+        with. Feature maps are [batch, channels, height, width], the time embedding [batch,
         temb_channels], the context [batch, context_length, context_width], timesteps [batch].
-        The module returns a feature map or, for ``time_embedding``, [batch, temb_channels].
+        The module returns a feature map or, for the embeddings, [batch, temb_channels].
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        module = _module(signature).to(dtype).eval().requires_grad_(False)
-        return module, tuple(each.to(dtype) for each in _inputs(signature))
+        return _module(signature).eval().requires_grad_(False), _inputs(signature)
+
+
+def converted(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    dtype: torch.dtype,
+    memory_format: MemoryFormat = "contiguous",
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """A module and its inputs in a precision and, where they have four dimensions, a layout."""
+    layout = {
+        "contiguous": torch.contiguous_format,
+        "channels_last": torch.channels_last,
+    }[memory_format]
+    module = module.to(dtype).to(memory_format=layout)
+    return module, tuple(
+        x.to(dtype).to(memory_format=layout) if x.ndim == 4 else x.to(dtype) for x in inputs
+    )
 
 
 def _module(s: BlockSignature) -> nn.Module:
@@ -65,6 +79,8 @@ def _module(s: BlockSignature) -> nn.Module:
             return nn.Sequential(nn.GroupNorm(s.norm_groups, s.in_channels), nn.SiLU(), conv)
         case "time_embedding":
             return _TimeEmbedding(s)
+        case "text_time_embedding":
+            return TimestepEmbedding(s.in_channels, s.temb_channels)
         case "skip_concat":
             return _SkipConcat()
         case _:
@@ -74,6 +90,8 @@ def _module(s: BlockSignature) -> nn.Module:
 def _inputs(s: BlockSignature) -> tuple[Tensor, ...]:
     if s.kind == "time_embedding":
         return (torch.full((s.batch,), 500.0),)
+    if s.kind == "text_time_embedding":
+        return (torch.randn(s.batch, s.in_channels),)
     features = torch.randn(s.batch, s.in_channels, s.height, s.width)
     match s.kind:
         case "resnet":

@@ -1,0 +1,114 @@
+"""Latency of whole UNets by the clock, in turns and under a profiler's conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from latency_tables import ModuleProfiler
+from supernet.architecture import Architecture
+from supernet.supernet import Supernet
+
+_WARM_UP_ROUNDS = 2
+
+
+def measure_latency(
+    unets: Sequence[UNet2DConditionModel],
+    profiler: ModuleProfiler,
+    *,
+    context_length: int,
+    batch: int = 2,
+    repetitions: int = 30,
+) -> list[float]:
+    """Measured latency of whole UNets, side by side, in ms.
+
+    The UNets take turns, so that a drift of the machine's speed meets all of them alike.
+
+    Args:
+        unets: to be compared; they are changed to the profiler's precision and device.
+        profiler: runs them.
+        context_length: tokens of ``encoder_hidden_states``.
+        batch: pictures per pass; 2 is one picture under guidance.
+        repetitions: timed passes of each, after two for warm-up.
+
+    Returns:
+        The median of each.
+    """
+    with profiler.session():
+        runs = [
+            profiler.prepare_module(unet, _inputs(unet, batch, context_length)) for unet in unets
+        ]
+        timers = [lambda run=run: profiler.time_ms(run) for run in runs]
+        return [median(times) for times in _in_turns(timers, repetitions)]
+
+
+def time_architectures(
+    supernet: Supernet,
+    architectures: Sequence[Architecture],
+    profiler: ModuleProfiler,
+    *,
+    batch: int,
+    context_length: int,
+    rounds: int,
+    on_turn: Callable[[int], None] = lambda turns: None,
+) -> list[list[float]]:
+    """Timings of one UNet under several architectures that take turns, in ms.
+
+    Args:
+        supernet: its UNet is changed to the profiler's precision and device.
+        architectures: of it.
+        profiler: runs them.
+        batch: pictures per pass.
+        context_length: tokens of ``encoder_hidden_states``.
+        rounds: timed passes of each, after two for warm-up.
+        on_turn: told the number of passes so far, those for warm-up included.
+
+    Returns:
+        The timings of each architecture.
+    """
+    inputs = _inputs(supernet.unet, batch, context_length)
+    turns = 0
+
+    def timer(architecture: Architecture) -> Callable[[], float]:
+        with supernet.running(architecture) as unet:
+            run = profiler.prepare_module(unet, inputs)
+
+        def take_turn() -> float:
+            nonlocal turns
+            with supernet.running(architecture):
+                time_ms = profiler.time_ms(run)
+            turns += 1
+            on_turn(turns)
+            return time_ms
+
+        return take_turn
+
+    with profiler.session():
+        return _in_turns([timer(architecture) for architecture in architectures], rounds)
+
+
+def whole_turns(architectures: int, rounds: int) -> int:
+    """How many passes :func:`time_architectures` makes."""
+    return architectures * (_WARM_UP_ROUNDS + rounds)
+
+
+def _in_turns(timers: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:
+    turns = [[timer() for timer in timers] for _ in range(_WARM_UP_ROUNDS + rounds)]
+    return [list(times) for times in zip(*turns[_WARM_UP_ROUNDS:], strict=True)]
+
+
+def _inputs(
+    unet: UNet2DConditionModel, batch: int, context_length: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents, a timestep and a prompt of the sizes that a UNet takes."""
+    config = unet.config
+    size = config.sample_size
+    height, width = (size, size) if isinstance(size, int) else size
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(batch, config.in_channels, height, width, generator=generator)
+    prompt = torch.randn(batch, context_length, config.cross_attention_dim, generator=generator)
+    return latents, torch.tensor(500.0), prompt

@@ -1,0 +1,202 @@
+"""From parts to whole UNets: the overhead of a pass, and a factor on the sum of its parts.
+
+In a UNet a part does not run quite as it does by itself: between other parts, after their memory
+traffic, called by the UNet's Python. A few whole passes tell how much that is on a device.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+
+import torch
+from diffusers import UNet2DConditionModel
+from rich.console import Console
+
+from evaluators.latency import TableLatency
+from evaluators.whole_unets import time_architectures, whole_turns
+from experiments.profiling import TableTarget
+from experiments.progress import track
+from experiments.unets import ChosenUNet
+from latency_tables import (
+    BlockProfiler,
+    Calibration,
+    LatencyRow,
+    LatencyTable,
+    ModuleProfiler,
+    TableError,
+    write_table,
+)
+from latency_tables.profiling import row_of
+from supernet.architecture import Architecture
+from supernet.inventory import Inventory, meta_unet
+from supernet.supernet import Supernet
+
+_SEED = 1
+_LEAST_MS = 1e-5  # a row is above 0
+
+
+@dataclass(frozen=True)
+class WholePasses:
+    """One UNet under several architectures, as measured.
+
+    Attributes:
+        architectures: the first one is the smallest.
+        times_ms: the timings of each.
+    """
+
+    architectures: tuple[Architecture, ...]
+    times_ms: tuple[tuple[float, ...], ...]
+
+    @property
+    def medians_ms(self) -> tuple[float, ...]:
+        return tuple(median(times) for times in self.times_ms)
+
+
+def random_architecture(inventory: Inventory, generator: torch.Generator) -> Architecture:
+    """Blocks removed, kept or doubled; how many of them is drawn, too.
+
+    With a share drawn uniformly from [0, 1], every block runs as often as two coins of that share
+    fall (once at most where it changes its channels), so that all sizes between no block and two
+    of each are as likely.
+    """
+    share = torch.rand((), generator=generator)
+    coins = torch.rand(len(inventory.blocks), 2, generator=generator) < share
+    return inventory.full().with_multiplicities(
+        {
+            block.id: int(tossed[0]) if block.changes_shape else int(tossed.sum())
+            for block, tossed in zip(inventory.blocks, coins, strict=True)
+        }
+    )
+
+
+def calibration_architectures(inventory: Inventory, count: int) -> list[Architecture]:
+    """The smallest, the full one, and random ones between no block and two of each."""
+    generator = torch.Generator().manual_seed(_SEED)
+    drawn = [random_architecture(inventory, generator) for _ in range(count - 2)]
+    return [inventory.smallest(), inventory.full(), *drawn]
+
+
+def random_supernet(inventory: Inventory, dtype: torch.dtype) -> Supernet:
+    """A UNet with random weights, made in its precision so that a big one fits."""
+    unet: UNet2DConditionModel = meta_unet(inventory.config).to_empty(device="cpu").to(dtype)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        for weight in unet.parameters():
+            weight.normal_(0, 0.02)
+    return Supernet(unet.requires_grad_(False))
+
+
+def measure_whole(
+    inventory: Inventory,
+    architectures: Sequence[Architecture],
+    profiler: ModuleProfiler,
+    rounds: int,
+    on_turn: Callable[[int], None],
+) -> WholePasses:
+    """Time whole passes of a UNet with random weights under several architectures."""
+    overhead = inventory.overhead
+    dtype = torch.bfloat16 if profiler.describe()["precision"] == "bf16" else torch.float32
+    times = time_architectures(
+        random_supernet(inventory, dtype),
+        architectures,
+        profiler,
+        batch=overhead.batch,
+        context_length=overhead.context_length,
+        rounds=rounds,
+        on_turn=on_turn,
+    )
+    return WholePasses(tuple(architectures), tuple(tuple(each) for each in times))
+
+
+def calibrated(
+    unet: ChosenUNet, table: LatencyTable, passes: WholePasses, command: str
+) -> LatencyTable:
+    """A table with the overhead and the factor that whole passes of a UNet ask for.
+
+    The overhead is what the smallest architecture takes beyond the sum of its parts; a sum that
+    is too large already leaves none. The factor then fits
+    ``latency = overhead + factor * sum`` to the least squares of the relative errors.
+
+    Args:
+        unet: whose passes they are.
+        table: with rows for all of its parts.
+        passes: under two architectures or more, the smallest first.
+        command: what was run.
+    """
+    inventory = unet.inventory
+    overhead = inventory.overhead
+    measured = passes.medians_ms
+    sums = [
+        table.latency_ms(part.signature for part in inventory.parts(architecture))
+        for architecture in passes.architectures
+    ]
+    overhead_ms = max(measured[0] - sums[0], _LEAST_MS)
+    predicted = [part / whole for part, whole in zip(sums, measured, strict=True)]
+    wanted = [(whole - overhead_ms) / whole for whole in measured]
+    factor = sum(p * w for p, w in zip(predicted, wanted, strict=True)) / sum(
+        p * p for p in predicted
+    )
+    errors = [abs(factor * p - w) for p, w in zip(predicted, wanted, strict=True)]
+    calibration = Calibration(
+        unet=unet.name,
+        base=inventory.config.digest,
+        batch=overhead.batch,
+        height=overhead.height,
+        width=overhead.width,
+        factor=round(factor, 4),
+        architectures=len(measured),
+        mape_pct=round(100 * mean(errors), 2),
+        command=command,
+    )
+    spread = row_of(passes.times_ms[0])
+    row = LatencyRow(round(overhead_ms, 5), spread.spread_ms, spread.repetitions)
+    return table.calibrated(calibration, LatencyTable(table.metadata, {overhead: row}))
+
+
+def calibrate(
+    unet: ChosenUNet,
+    target: TableTarget,
+    profiler: BlockProfiler,
+    *,
+    architectures: int,
+    rounds: int,
+    console: Console,
+) -> Calibration:
+    """Measure whole passes of a UNet and write what they tell into its table.
+
+    Raises:
+        TableError: if there is no such table, it lacks rows of the UNet, or was not taken under
+            the profiler's conditions.
+        ValueError: if the profiler cannot run whole UNets.
+    """
+    table = target.existing
+    if table is None:
+        raise TableError(
+            f"there is no latency table '{target.name}' yet; measure its rows first with: "
+            f"evounet profile {unet.arguments} --table {target.name}"
+        )
+    if not isinstance(profiler, ModuleProfiler):
+        raise TableError(
+            f"table '{target.name}' is of runtime {table.metadata.runtime}, with which evounet "
+            "runs blocks and no whole UNets; it is summed as it is"
+        )
+    TableLatency(unet.inventory, table)  # raises if rows are missing
+    command = (
+        f"evounet tables calibrate {unet.arguments} "
+        + shlex.join([f"--table={target.name}", f"--architectures={architectures}"])
+        + f" --rounds={rounds}"
+    )
+    now = table.metadata.model_copy(update=dict(profiler.describe()))
+    table.check_conditions(now)
+    chosen = calibration_architectures(unet.inventory, architectures)
+    turns = whole_turns(architectures, rounds)
+    with track(console, f"timing {architectures} UNets", turns) as on_progress:
+        passes = measure_whole(
+            unet.inventory, chosen, profiler, rounds, lambda done: on_progress(done, {})
+        )
+    after = calibrated(unet, table, passes, command)
+    write_table(after, target.folder)
+    return after.metadata.calibrations[-1]
