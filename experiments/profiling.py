@@ -110,7 +110,7 @@ def measure(
         unet: whose parts are measured, shortcuts of removed ResNets included.
         target: the table.
         profiler: runs the parts.
-        again: measure the rows that the table has, too.
+        again: measure the rows that the table has, too; calibrations fall away with them.
         rounds: timings of every part.
         console: shows progress.
 
@@ -130,6 +130,8 @@ def measure(
     absent = signatures if again or table is None else table.missing(signatures)
     if not absent:
         return {}
+    if again and table is not None:
+        table = table.uncalibrated()
 
     def save(rows: Mapping[BlockSignature, LatencyRow]) -> None:
         nonlocal table

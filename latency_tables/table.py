@@ -268,6 +268,12 @@ class LatencyTable:
         metadata = self.metadata.model_copy(update={"calibrations": (*others, calibration)})
         return replace(self.with_rows(overhead), metadata=metadata)
 
+    def uncalibrated(self) -> LatencyTable:
+        """This table without calibrations and overheads, which fit only the rows of their day."""
+        rows = {s: row for s, row in self.rows.items() if s.kind != "overhead"}
+        metadata = self.metadata.model_copy(update={"calibrations": ()})
+        return replace(self, metadata=metadata, rows=rows)
+
     def missing(self, signatures: Iterable[BlockSignature]) -> list[BlockSignature]:
         """Those of ``signatures`` that have no row, each once, in their order."""
         return [each for each in dict.fromkeys(signatures) if each not in self.rows]

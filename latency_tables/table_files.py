@@ -91,7 +91,7 @@ def read_table(path: Path | str) -> LatencyTable:
     for present, absent in ((toml, csv), (csv, toml)):
         if not absent.exists():
             raise TableError(f"{absent}: missing beside {present.name}; a table is these two files")
-    metadata = _read_metadata(toml)
+    metadata = read_metadata(toml)
     if metadata.name != toml.stem:
         raise TableError(
             f"{toml}, field 'name': is {metadata.name!r}, unlike the file's; make them the same"
@@ -115,7 +115,8 @@ def _replace_files(contents: Mapping[Path, bytes]) -> None:
 
 
 def _metadata_text(table: LatencyTable) -> str:
-    return tomli_w.dumps(table.metadata.model_dump(exclude_none=True))
+    values = table.metadata.model_dump(exclude_none=True)
+    return tomli_w.dumps({name: value for name, value in values.items() if value != ()})
 
 
 def _rows_text(table: LatencyTable) -> str:
@@ -125,7 +126,14 @@ def _rows_text(table: LatencyTable) -> str:
     return pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False, lineterminator="\n")
 
 
-def _read_metadata(path: Path) -> TableMetadata:
+def read_metadata(path: Path, **given: Any) -> TableMetadata:
+    """The metadata in a TOML file, with fields that the caller knows in place of the file's.
+
+    Raises:
+        TableError: in one line, naming the file, the line, the field, and the fix.
+    """
+    if not path.is_file():
+        raise TableError(f"{path}: no such file; give the TOML file of a table's metadata")
     try:
         text = path.read_text(encoding="utf-8")
         values = tomllib.loads(text)
@@ -134,7 +142,7 @@ def _read_metadata(path: Path) -> TableMetadata:
     if not values:
         raise TableError(f"{path}: the file is empty; write the table's metadata into it")
     try:
-        return TableMetadata.model_validate(values)
+        return TableMetadata.model_validate(values | given)
     except ValidationError as error:
         complaints = [_complaint(text, details) for details in error.errors()]
         raise TableError(f"{path}, {'; '.join(complaints)}") from error

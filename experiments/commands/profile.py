@@ -88,7 +88,10 @@ def profile(
     batch: Batch = 2,
     context_length: ContextLength = None,
     rounds: Annotated[int, typer.Option(min=2, help="timings of every part")] = 30,
-    again: Annotated[bool, typer.Option(help="measure rows that are there already, too")] = False,
+    again: Annotated[
+        bool,
+        typer.Option(help="measure rows that are there already, too; calibrations fall away"),
+    ] = False,
 ) -> None:
     """Measure a UNet's parts on a device and put them into a latency table.
 

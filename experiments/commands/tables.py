@@ -175,3 +175,32 @@ def calibrate(
         f"is a mean error of {result.mape_pct:.2f} %"
     )
     typer.echo(f"table: {target.path}")
+
+
+@app.command()
+def derive(
+    unet: UNet,
+    total_ms: Annotated[float, typer.Option(min=0.01, help="of one whole pass, as published")],
+    about: Annotated[
+        Path, typer.Option(metavar="FILE", help="TOML file: name, device, chip, source, ...")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="folder; by default that of your own tables")
+    ] = None,
+    batch: Batch = 2,
+    context_length: ContextLength = None,
+) -> None:
+    """Make a table from the published latency of a whole UNet, shared out by MACs.
+
+    For a device that you cannot measure on. Its rows are rounded to two digits
+    and marked as derived; do not trust them about single blocks.
+
+    Example: evounet tables derive sd15 --total-ms 1700 --about my-phone.toml
+    """
+    from experiments.derived_tables import derive_table
+    from experiments.unets import choose_unet
+    from latency_tables import user_folders, write_table
+
+    chosen = choose_unet(unet, batch=batch, context_length=context_length)
+    table = derive_table(chosen, total_ms, about)
+    typer.echo(f"table: {write_table(table, out or user_folders()[0])}")

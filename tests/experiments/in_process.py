@@ -65,9 +65,7 @@ def write_json(path: Path, value: object) -> Path:
     return path
 
 
-def invented_table(
-    unet: str | Inventory, name: str = "toy", **conditions: object
-) -> LatencyTable:
+def invented_table(unet: str | Inventory, name: str = "toy", **conditions: object) -> LatencyTable:
     """A table that covers a UNet: its first row takes 1 ms, its second 2 ms, and so on."""
     inventory = choose_unet(unet).inventory if isinstance(unet, str) else unet
     values: dict[str, object] = {

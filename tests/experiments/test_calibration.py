@@ -142,6 +142,15 @@ def test_a_profiled_table_is_calibrated(evounet: Evounet, unet: str, tables: Pat
     assert table.rows[inventory.overhead].repetitions == 2
     assert "overhead" in evounet("analyze", unet, "--table", "here").out
 
+    # Rows of one more batch leave the calibration alone; new rows for its own UNet do not.
+    quick = ("--table", "here", "--rounds", 2)
+    assert evounet("profile", unet, *quick, "--batch", 1).code == 0
+    assert read_table(tables / "here").metadata.calibrations == table.metadata.calibrations
+    assert evounet("profile", unet, *quick, "--again").code == 0
+    again = read_table(tables / "here")
+    assert again.metadata.calibrations == ()
+    assert inventory.overhead not in again.rows
+
 
 def published(table: LatencyTable) -> LatencyTable:
     return replace(table, metadata=table.metadata.model_copy(update={"method": "published"}))
