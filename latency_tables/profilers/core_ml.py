@@ -80,15 +80,11 @@ class CoreMLProfiler(BlockProfiler):
         Raises:
             TableError: on anything but a Mac.
         """
-        import coremltools
-
         if not self.can_measure:
             raise TableError(
                 "Core ML runs on macOS alone; write the packages here, and measure them there"
             )
-        path = self.packages / self.write(signature)
-        units = coremltools.ComputeUnit[self.compute_unit.upper()]
-        model = coremltools.models.MLModel(str(path), compute_units=units)
+        model = _load(self.packages / self.write(signature), self.compute_unit)
         return partial(model.predict, _inputs(model.get_spec()))
 
     def write_all(
@@ -112,6 +108,13 @@ class CoreMLProfiler(BlockProfiler):
         self._files[signature] = name
         _write_manifest(self.packages / _MANIFEST, self.precision, self._files)
         return name
+
+
+def _load(package: Path, compute_unit: str) -> Any:
+    import coremltools
+
+    units = coremltools.ComputeUnit[compute_unit.upper()]
+    return coremltools.models.MLModel(str(package), compute_units=units)
 
 
 def _convert(signature: BlockSignature, precision: str) -> Any:

@@ -228,7 +228,7 @@ def test_names_that_lead_nowhere(evounet: Evounet, tmp_path: Path) -> None:
     assert "has neither config.json nor unet/config.json" in evounet.refused("analyze", empty)
     for name in ("sd16", tmp_path / "lost.json"):
         message = evounet.refused("analyze", name)
-        assert f"unknown UNet '{name}'; give one of shapes, sd15, sd21, the path" in message
+        assert f"unknown UNet '{name}'; give one of shapes, sd15, sd21, sdxl, the path" in message
 
 
 def test_the_hub_is_asked_for_ids_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ def test_accuracy_by_hand() -> None:
     assert accuracy["mape_pct"] == pytest.approx(20 / 3)
     assert accuracy["worst_pct"] == pytest.approx(10)
     assert accuracy["spearman"] == pytest.approx(1, abs=1e-4)
-    assert tables._accuracy([3.0, 2.0, 1.0], [1.0, 2.0, 3.0])["spearman"] == pytest.approx(-1, abs=1e-4)
+    assert tables._accuracy([3.0, 2.0, 1.0], [1.0, 2.0, 3.0])["spearman"] == pytest.approx(
+        -1, abs=1e-4
+    )
 
 
 def test_a_small_run(
