@@ -31,8 +31,9 @@ from latency_tables import (
 )
 from latency_tables.profiling import row_of
 from supernet.architecture import Architecture
-from supernet.inventory import Inventory, meta_unet
+from supernet.inventory import Inventory
 from supernet.supernet import Supernet
+from supernet.tracing import meta_unet
 
 _SEED = 1
 _LEAST_MS = 1e-5  # a row is above 0
@@ -168,9 +169,8 @@ def calibrate(
     """Measure whole passes of a UNet and write what they tell into its table.
 
     Raises:
-        TableError: if there is no such table, it lacks rows of the UNet, or was not taken under
-            the profiler's conditions.
-        ValueError: if the profiler cannot run whole UNets.
+        TableError: if there is no such table, it lacks rows of the UNet, was not taken under the
+            profiler's conditions, or is of a runtime that runs no whole UNets.
     """
     table = target.existing
     if table is None:
@@ -185,9 +185,8 @@ def calibrate(
         )
     TableLatency(unet.inventory, table)  # raises if rows are missing
     command = (
-        f"evounet tables calibrate {unet.arguments} "
-        + shlex.join([f"--table={target.name}", f"--architectures={architectures}"])
-        + f" --rounds={rounds}"
+        f"evounet tables calibrate {unet.arguments} --table={shlex.quote(target.name)} "
+        f"--architectures={architectures} --rounds={rounds}"
     )
     now = table.metadata.model_copy(update=dict(profiler.describe()))
     table.check_conditions(now)

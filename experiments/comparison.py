@@ -155,8 +155,8 @@ def _measure(
 ) -> list[float]:
     """Copies of both UNets on this machine, under the table's conditions as far as it has them.
 
-    A table of another runtime or device leaves its batch alone: then both UNets are timed with
-    torch on the CPU, and what compares is their ratio.
+    For a table of another runtime or device, both are timed with torch on the CPU at the table's
+    batch: then only their ratio compares.
     """
     about = latency.table.metadata
     profiler = TorchCpuProfiler()

@@ -151,17 +151,26 @@ def measure(
 
 
 def write_packages(
-    unet: ChosenUNet, target: TableTarget, profiler: CoreMLProfiler, console: Console
+    unet: ChosenUNet, table: str | None, profiler: CoreMLProfiler, console: Console
 ) -> str:
-    """Convert every part to Core ML, and say how the measurement goes on on a Mac."""
+    """Convert every part to Core ML, and say how the measurement goes on on a Mac.
+
+    Args:
+        unet: whose parts.
+        table: as the user named it; by default the Mac names it after itself.
+        profiler: has the folder.
+        console: shows progress.
+    """
     signatures = unet.inventory.all_signatures()
     with track(console, f"converting {len(signatures)} parts", len(signatures)) as on_progress:
         profiler.write_all(signatures, lambda done: on_progress(done, {}))
-    options = shlex.join([f"--table={target.name}", *profiler_arguments(profiler.describe())])
+    name = [f"--table={table}"] if table is not None else []
+    arguments = [*name, *profiler_arguments(profiler.describe())]
+    options = shlex.join([*arguments, f"--packages={profiler.packages}"])
     return (
         f"{len(signatures)} packages and their manifest are in {profiler.packages}. Core ML runs "
         "on macOS alone: copy the folder to a Mac and measure them there with\n"
-        f"evounet profile {unet.arguments} {options} --packages={profiler.packages}"
+        f"evounet profile {unet.arguments} {options}"
     )
 
 

@@ -65,7 +65,12 @@ class BlockProfiler(Protocol):
 
 @runtime_checkable
 class ModuleProfiler(BlockProfiler, Protocol):
-    """One that also runs any torch module, so that whole UNets can be timed like their parts."""
+    """One that runs any torch module, so that whole UNets can be timed like their parts."""
+
+    def prepare(self, signature: BlockSignature) -> Callable[[], object]:
+        from latency_tables.profilers.torch_blocks import build_block
+
+        return self.prepare_module(*build_block(signature))
 
     def prepare_module(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], object]:
         """One run of a module under the profiler's conditions; the module is changed to them."""
@@ -85,7 +90,7 @@ def profile(
 
     So a drift of the machine's speed meets all of them alike, and each is timed as it runs in a
     UNet: after others, with its weights out of the nearest caches. The same block in a tight loop
-    is faster than it ever is in a UNet (by a fifth in the UNet of the shapes world).
+    is faster than it ever is in a UNet.
 
     Args:
         signatures: to be measured; repeated ones count once.

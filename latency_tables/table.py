@@ -94,11 +94,9 @@ class Calibration(BaseModel):
     mape_pct: float = Field(ge=0)
     command: _Text
 
-    def same_unet(self, other: Calibration) -> bool:
-        return self._unet == other._unet
-
     @property
-    def _unet(self) -> tuple[str, int, int, int]:
+    def key(self) -> tuple[str, int, int, int]:
+        """The UNet that it is of: configuration, batch, height, width."""
         return self.base, self.batch, self.height, self.width
 
 
@@ -250,9 +248,8 @@ class LatencyTable:
 
     def factor(self, base: str, batch: int, height: int, width: int) -> float:
         """What the sum of a UNet's rows is multiplied with; 1 where it was not calibrated."""
-        wanted = base, batch, height, width
-        known = {c._unet: c.factor for c in self.metadata.calibrations}
-        return known.get(wanted, 1.0)
+        known = {each.key: each.factor for each in self.metadata.calibrations}
+        return known.get((base, batch, height, width), 1.0)
 
     def calibrated(self, calibration: Calibration, overhead: LatencyTable) -> LatencyTable:
         """This table with the calibration of one more UNet, which replaces an older one of it.
@@ -264,7 +261,7 @@ class LatencyTable:
         Raises:
             TableError: if the conditions differ.
         """
-        others = [c for c in self.metadata.calibrations if not c.same_unet(calibration)]
+        others = [c for c in self.metadata.calibrations if c.key != calibration.key]
         metadata = self.metadata.model_copy(update={"calibrations": (*others, calibration)})
         return replace(self.with_rows(overhead), metadata=metadata)
 

@@ -122,13 +122,14 @@ def profile(
     )
     console = Console()
     chosen = choose_unet(one_unet(unet, unet_option), batch=batch, context_length=context_length)
-    target = find_target(table or usual_table_name(make_profiler(choice).describe()), out)
-    if target.existing is not None:
+    target = find_target(table, out) if table is not None else None
+    if target is not None and target.existing is not None:
         choice = choice.completed_by(target.existing)
     profiler = make_profiler(choice)
     if isinstance(profiler, CoreMLProfiler) and not profiler.can_measure:
-        typer.echo(write_packages(chosen, target, profiler, console))
+        typer.echo(write_packages(chosen, table, profiler, console))
         return
+    target = target or find_target(usual_table_name(profiler.describe()), out)
     rows = measure(chosen, target, profiler, again=again, rounds=rounds, console=console)
     if not rows:
         typer.echo(f"table '{target.name}' has every row already; --again measures them anew")

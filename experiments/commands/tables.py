@@ -12,6 +12,7 @@ from experiments.commands.unet_options import Batch, ContextLength, UNet
 app = typer.Typer(no_args_is_help=True, help="List, show, check, add and compare latency tables.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="of a latency table, or its path")]
+TableOption = Annotated[str, typer.Option(metavar="NAME", help="latency table, by name or path")]
 TablePath = Annotated[
     Path, typer.Argument(metavar="PATH", help="the .toml or .csv file of a table, or both's name")
 ]
@@ -108,7 +109,7 @@ def diff(first: Name, second: Name) -> None:
 @app.command()
 def coverage(
     unet: UNet,
-    table: Annotated[str, typer.Option(metavar="NAME", help="latency table, by name or path")],
+    table: TableOption,
     batch: Batch = 2,
     context_length: ContextLength = None,
 ) -> None:
@@ -135,7 +136,7 @@ def coverage(
 @app.command()
 def calibrate(
     unet: UNet,
-    table: Annotated[str, typer.Option(metavar="NAME", help="latency table, by name or path")],
+    table: TableOption,
     batch: Batch = 2,
     context_length: ContextLength = None,
     architectures: Annotated[

@@ -40,6 +40,9 @@ class CoreMLProfiler(BlockProfiler):
         TableError: if the folder's manifest is damaged, or of another precision.
     """
 
+    # Elsewhere packages are written and nothing is timed.
+    can_measure = sys.platform == "darwin"
+
     def __init__(
         self, packages: Path, precision: str = "fp16", compute_unit: str = "cpu_and_ne"
     ) -> None:
@@ -53,16 +56,11 @@ class CoreMLProfiler(BlockProfiler):
         self.compute_unit = compute_unit
         self._files = _read_manifest(packages / _MANIFEST, precision)
 
-    @property
-    def can_measure(self) -> bool:
-        """Whether this is a Mac; elsewhere packages are written and nothing is timed."""
-        return sys.platform == "darwin"
-
     def describe(self) -> Conditions:
         import coremltools
 
         return Conditions(
-            device=f"{platform.node()} ({platform.machine()})",
+            device=f"{os.cpu_count()}-core Mac",
             chip=chip_name(),
             os=f"macOS {platform.mac_ver()[0]}",
             runtime="coreml",

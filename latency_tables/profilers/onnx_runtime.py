@@ -22,8 +22,7 @@ class OnnxRuntimeProfiler(BlockProfiler):
         threads: of one block (intra-op); the number of CPU cores by default.
 
     Raises:
-        ValueError: for any other precision.
-        ImportError: if onnx, onnxscript or onnxruntime is not installed.
+        ValueError: for any other precision, or if onnxscript or onnxruntime is not installed.
     """
 
     def __init__(self, precision: str = "fp32", threads: int | None = None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latency_tables.profiling import Conditions, ModuleProfiler
-from latency_tables.signature import BlockSignature
 from latency_tables.table import MemoryFormat
 
 if TYPE_CHECKING:
@@ -63,11 +64,6 @@ class TorchCpuProfiler(ModuleProfiler):
             compiled=self.compiled,
         )
 
-    def prepare(self, signature: BlockSignature) -> Callable[[], object]:
-        from latency_tables.profilers.torch_blocks import build_block
-
-        return self.prepare_module(*build_block(signature))
-
     def prepare_module(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], object]:
         """One run of any module under the profiler's conditions; the module is changed to them."""
         import torch
@@ -98,6 +94,9 @@ def os_name() -> str:
 
 def chip_name() -> str:
     """The processor's name as the system states it."""
+    if sys.platform == "darwin":
+        brand = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(brand, capture_output=True, text=True, check=True).stdout.strip()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():

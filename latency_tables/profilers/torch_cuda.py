@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from latency_tables.profilers.torch_cpu import os_name
 from latency_tables.profiling import Conditions, ModuleProfiler
-from latency_tables.signature import BlockSignature
 from latency_tables.table import MemoryFormat
 
 if TYPE_CHECKING:
@@ -77,11 +76,6 @@ class TorchCudaProfiler(ModuleProfiler):
             memory_format=self.memory_format,
             compiled=self.compiled,
         )
-
-    def prepare(self, signature: BlockSignature) -> Callable[[], object]:
-        from latency_tables.profilers.torch_blocks import build_block
-
-        return self.prepare_module(*build_block(signature))
 
     def prepare_module(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], object]:
         """One run of any module under the profiler's conditions; the module is changed to them."""

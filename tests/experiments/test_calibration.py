@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from in_process import SMALL, Evounet, invented_table, write_json
+from in_process import SMALL, Evounet, invented_table
 
 from evaluators.latency import TableLatency
 from experiments.calibration import (
@@ -19,7 +19,7 @@ from experiments.calibration import (
     random_architecture,
 )
 from experiments.unets import ChosenUNet, choose_unet
-from latency_tables import LatencyTable, read_table, registry, write_table
+from latency_tables import LatencyTable, read_table, write_table
 from supernet.inventory import take_inventory, unet_config
 
 INVENTORY = take_inventory(unet_config(SMALL))
@@ -101,28 +101,6 @@ def test_architectures_reach_from_no_block_to_two_of_each() -> None:
 
 
 # --- the command
-
-
-@pytest.fixture
-def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder, shipped = tmp_path / "tables", tmp_path / "shipped"
-    for each in (folder, shipped):
-        each.mkdir()
-    monkeypatch.setenv("EVOUNET_TABLES", str(folder))
-    monkeypatch.setattr(registry, "SHIPPED", shipped)
-    return folder
-
-
-@pytest.fixture
-def evounet(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tables: Path
-) -> Evounet:
-    return Evounet(monkeypatch, capsys)
-
-
-@pytest.fixture
-def unet(tmp_path: Path) -> str:
-    return str(write_json(tmp_path / "small" / "config.json", SMALL))
 
 
 CALIBRATE = ("--architectures", 3, "--rounds", 2)

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from in_process import SMALL, Evounet, invented_table, write_json
+from in_process import Evounet, invented_table
 
 from experiments.profiling import find_target
 from experiments.unets import choose_unet
 from latency_tables import (
     BlockSignature,
+    CoreMLProfiler,
     LatencyTable,
     TorchCpuProfiler,
     load_table,
@@ -23,31 +24,9 @@ from latency_tables import (
     registry,
     write_table,
 )
+from latency_tables.profilers import core_ml
 
 QUICK = ("--threads", 1, "--rounds", 2)
-
-
-@pytest.fixture
-def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's folder of tables; no other table is known."""
-    folder, shipped = tmp_path / "tables", tmp_path / "shipped"
-    for each in (folder, shipped):
-        each.mkdir()
-    monkeypatch.setenv("EVOUNET_TABLES", str(folder))
-    monkeypatch.setattr(registry, "SHIPPED", shipped)
-    return folder
-
-
-@pytest.fixture
-def evounet(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tables: Path
-) -> Evounet:
-    return Evounet(monkeypatch, capsys)
-
-
-@pytest.fixture
-def unet(tmp_path: Path) -> str:
-    return str(write_json(tmp_path / "small" / "config.json", SMALL))
 
 
 @pytest.fixture
@@ -258,3 +237,34 @@ def test_tables_grow_where_they_lie_but_installed_ones_in_a_copy(
     assert target.existing == invented_table(unet, "shipped")
     assert find_target("shipped", second).existing is None
     assert find_target("new").path == tables / "new.toml"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_core_ml_packages_are_written_where_there_is_no_mac(
+    evounet: Evounet,
+    unet: str,
+    tables: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    named: bool,
+) -> None:
+    class Model:
+        def save(self, path: str) -> None:
+            Path(path).mkdir()
+
+    monkeypatch.setattr(CoreMLProfiler, "can_measure", False)
+    monkeypatch.setattr(core_ml, "_convert", lambda *_: Model())
+    name = ("--table", "phone") if named else ()
+    packages = tmp_path / "packages"
+    answer = evounet("profile", unet, "--device", "coreml", "--packages", packages, *name)
+    assert answer.code == 0, answer.err
+    signatures = choose_unet(unet).inventory.all_signatures()
+    assert f"{len(signatures)} packages and their manifest are in {packages}" in answer.out
+    assert len(list(packages.glob("*.mlpackage"))) == len(signatures)
+    *_, command = answer.out.splitlines()
+    table = "--table=phone " if named else ""
+    assert command == (
+        f"evounet profile {unet} {table}--device=coreml --precision=fp16 "
+        f"--compute-unit=cpu_and_ne --packages={packages}"
+    )
+    assert contents(tables) == {}

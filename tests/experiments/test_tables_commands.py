@@ -9,33 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from in_process import SMALL, Evounet, invented_table, write_json
+from in_process import Evounet, invented_table
 
 from experiments.experiment import load_experiment
 from latency_tables import LatencyRow, LatencyTable, load_table, read_table, registry, write_table
-
-
-@pytest.fixture
-def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's folder of tables; no other table is known."""
-    folder, shipped = tmp_path / "tables", tmp_path / "shipped"
-    for each in (folder, shipped):
-        each.mkdir()
-    monkeypatch.setenv("EVOUNET_TABLES", str(folder))
-    monkeypatch.setattr(registry, "SHIPPED", shipped)
-    return folder
-
-
-@pytest.fixture
-def evounet(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tables: Path
-) -> Evounet:
-    return Evounet(monkeypatch, capsys)
-
-
-@pytest.fixture
-def unet(tmp_path: Path) -> str:
-    return str(write_json(tmp_path / "small" / "config.json", SMALL))
 
 
 @pytest.fixture

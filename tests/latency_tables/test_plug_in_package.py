@@ -52,7 +52,7 @@ class TestSleeper(ProfilerContract):
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that pip installed the package into."""
     source = tmp_path_factory.mktemp("source")
@@ -66,22 +66,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def outside(installed: Path, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run python in a folder outside of the repository, with the package installed."""
-    environment = os.environ | {"PYTHONPATH": str(installed), "HOME": str(folder)}
-    return subprocess.run(
-        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True
-    )
-
-
-def test_its_table_is_known_by_name(installed: Path, tmp_path: Path) -> None:
-    answer = outside(installed, tmp_path, "-m", "experiments.cli", "tables", "show", "phone")
-    assert answer.returncode == 0, answer.stderr
-    assert "a toy" in answer.stdout
-
-
 def test_it_runs_the_contract_on_what_it_brings(installed: Path, tmp_path: Path) -> None:
+    """In a folder outside of the repository."""
     (tmp_path / "test_phone.py").write_text(CONTRACT)
-    answer = outside(installed, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    answer = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(installed), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
     assert answer.returncode == 0, answer.stdout
     assert "9 passed" in answer.stdout
