@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
+import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
+from numpy.typing import NDArray
 from rich.console import Console
 
 from evaluators.latency import TableLatency
@@ -34,6 +36,8 @@ from supernet.architecture import Architecture
 from supernet.inventory import Inventory
 from supernet.supernet import Supernet
 from supernet.tracing import meta_unet
+
+FloatArray = NDArray[np.float64]
 
 _SEED = 1
 _LEAST_MS = 1e-5  # a row is above 0
@@ -117,9 +121,8 @@ def calibrated(
 ) -> LatencyTable:
     """A table with the overhead and the factor that whole passes of a UNet ask for.
 
-    The overhead is what the smallest architecture takes beyond the sum of its parts; a sum that
-    is too large already leaves none. The factor then fits
-    ``latency = overhead + factor * sum`` to the least squares of the relative errors.
+    Both fit ``latency = overhead + factor * sum`` to the least squares of the relative errors;
+    where the sum is so large already that this asks for an overhead below zero, there is none.
 
     Args:
         unet: whose passes they are.
@@ -134,13 +137,11 @@ def calibrated(
         table.latency_ms(part.signature for part in inventory.parts(architecture))
         for architecture in passes.architectures
     ]
-    overhead_ms = max(measured[0] - sums[0], _LEAST_MS)
-    predicted = [part / whole for part, whole in zip(sums, measured, strict=True)]
-    wanted = [(whole - overhead_ms) / whole for whole in measured]
-    factor = sum(p * w for p, w in zip(predicted, wanted, strict=True)) / sum(
-        p * p for p in predicted
-    )
-    errors = [abs(factor * p - w) for p, w in zip(predicted, wanted, strict=True)]
+    overhead_ms, factor = _fit(np.array(sums), np.array(measured))
+    errors = [
+        abs(overhead_ms + factor * part - whole) / whole
+        for part, whole in zip(sums, measured, strict=True)
+    ]
     calibration = Calibration(
         unet=unet.name,
         base=inventory.config.digest,
@@ -155,6 +156,18 @@ def calibrated(
     spread = row_of(passes.times_ms[0])
     row = LatencyRow(round(overhead_ms, 5), spread.spread_ms, spread.repetitions)
     return table.calibrated(calibration, LatencyTable(table.metadata, {overhead: row}))
+
+
+def _fit(sums: FloatArray, measured: FloatArray) -> tuple[float, float]:
+    """Overhead in ms and factor that bring sums closest to what was measured, relative to it."""
+    ones = np.ones_like(measured)
+    both = np.stack([1 / measured, sums / measured], axis=1)
+    (overhead_ms, factor), *_ = np.linalg.lstsq(both, ones)
+    if overhead_ms >= _LEAST_MS:
+        return float(overhead_ms), float(factor)
+    relative = sums / measured
+    wanted = 1 - _LEAST_MS / measured
+    return _LEAST_MS, float(relative @ wanted / (relative @ relative))
 
 
 def calibrate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -126,13 +127,16 @@ def profile(
                     on_progress(turns, total)
         return {signature: row_of(times[warmup_rounds:]) for signature, times in times_ms.items()}
 
+    # Every chunk holds parts from all over the UNet: a drift between chunks then bends all sums
+    # alike, where one that met the last stages alone would bend the order of architectures.
+    chunks = math.ceil(len(distinct) / _CHUNK)
     with profiler.session():
-        for start in range(0, len(distinct), _CHUNK):
-            finished = measure(distinct[start : start + _CHUNK])
+        for start in range(chunks):
+            finished = measure(distinct[start::chunks])
             rows |= finished
             if on_rows is not None:
                 on_rows(finished)
-    return rows
+    return {signature: rows[signature] for signature in distinct}
 
 
 def noisy(row: LatencyRow) -> bool:

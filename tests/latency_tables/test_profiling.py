@@ -83,6 +83,22 @@ def test_few_blocks_are_held_at_a_time() -> None:
     assert profiler.most_alive <= profiling._CHUNK
 
 
+def test_a_drift_of_the_machine_meets_all_ends_of_the_unet_alike() -> None:
+    """Signatures come in forward order: each half of them gets the same mean."""
+
+    class Tiring(ToyProfiler):
+        def time_ms(self, run: Callable[[], object]) -> float:
+            run()
+            return float(len(self.runs))
+
+    signatures = [replace(RESNET, height=i) for i in range(4 * profiling._CHUNK)]
+    rows = profile(signatures, Tiring(), rounds=2, warmup_rounds=0)
+    medians = [row.median_ms for row in rows.values()]
+    half = len(medians) // 2
+    early, late = sum(medians[:half]), sum(medians[half:])
+    assert late / early == pytest.approx(1, abs=0.2)  # 3 for one chunk after the other
+
+
 def test_finished_rows_are_handed_out_as_soon_as_there_are_some() -> None:
     profiler = ToyProfiler()
     signatures = [replace(RESNET, height=i) for i in range(profiling._CHUNK + 1)]
@@ -93,7 +109,7 @@ def test_finished_rows_are_handed_out_as_soon_as_there_are_some() -> None:
         rounds=2,
         on_rows=lambda rows: seen.append((len(rows), len(profiler.runs))),
     )
-    assert [number for number, _ in seen] == [profiling._CHUNK, 1]
+    assert [number for number, _ in seen] == [profiling._CHUNK // 2 + 1, profiling._CHUNK // 2]
     assert seen[0][1] < seen[1][1]
     assert list(rows) == signatures
 
