@@ -53,13 +53,14 @@ class EvaluatorPool:
 
     Args:
         spec: what the evaluators answer.
-        workers: number of actors; the cores of this machine by default.
+        workers: number of actors; by default as many as this machine, or the cluster, has room for.
         threads: CPU threads, and Ray CPUs, of each actor.
         address: of a Ray cluster; by default ``RAY_ADDRESS`` if set, else a local Ray that
             is started here and stopped on leaving.
 
     Raises:
         ConnectionError: if there is no cluster at ``address``.
+        ValueError: if the cluster has not room for so many workers.
     """
 
     def __init__(
@@ -70,10 +71,16 @@ class EvaluatorPool:
         threads: int = 1,
         address: str | None = None,
     ) -> None:
-        self.workers = workers or max(1, (os.cpu_count() or 1) // threads)
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
-            _start_ray(address or os.environ.get("RAY_ADDRESS"), self.workers * threads)
+            local = workers or max(1, (os.cpu_count() or 1) // threads)
+            _start_ray(address or os.environ.get("RAY_ADDRESS"), local * threads)
+        try:
+            self.workers = _workers_with_room(workers, threads)
+        except ValueError:
+            if self._owns_ray:
+                ray.shutdown()
+            raise
         actor: Any = ray.remote(num_cpus=threads, max_restarts=-1, max_task_retries=-1)(_Worker)
         self._actors = [actor.remote(threads) for _ in range(self.workers)]
         self._spec = ray.put(spec)
@@ -123,6 +130,19 @@ class EvaluatorPool:
             ),
             list(architectures),
         )
+
+
+def _workers_with_room(wanted: int | None, threads: int) -> int:
+    """How many workers to start: actors beyond a cluster's room would be waited for for ever."""
+    cpus = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    room = sum(count // threads for count in cpus)
+    if (wanted or 1) > room:
+        raise ValueError(
+            f"the Ray cluster has {sum(cpus)} CPUs on {len(cpus)} nodes: room for {room} "
+            f"evaluators of {threads} threads, but workers.count asks for {wanted or 1}; lower it "
+            "(--workers), or workers.threads, or add nodes first"
+        )
+    return wanted or room
 
 
 def _start_ray(address: str | None, cpus: int) -> None:

@@ -186,3 +186,18 @@ def test_a_cluster_that_is_not_there_is_told_at_once(
         monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(ConnectionError, match=rf"no Ray cluster at '{address}' \(.*refused"):
             EvaluatorPool(spec, workers=1, address=address if given == "address" else None)
+
+
+def test_a_cluster_is_filled_by_default(spec: EvaluatorSpec, local_ray: str) -> None:
+    for threads, workers in ((1, 4), (3, 1)):
+        with EvaluatorPool(spec, threads=threads) as pool:
+            assert pool.workers == workers
+
+
+@pytest.mark.parametrize(("workers", "threads", "room"), [(5, 1, 4), (2, 3, 1), (None, 5, 0)])
+def test_more_workers_than_a_cluster_has_room_for_are_refused(
+    spec: EvaluatorSpec, local_ray: str, workers: int | None, threads: int, room: int
+) -> None:
+    """They would be waited for for ever."""
+    with pytest.raises(ValueError, match=rf"4 CPUs on 1 nodes: room for {room} .*--workers"):
+        EvaluatorPool(spec, workers, threads=threads)
