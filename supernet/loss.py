@@ -8,8 +8,6 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor
 from torch.nn import functional as F
 
-from supernet.distillation import Distillation, feature_distance, predict
-
 
 def denoising_loss(
     unet: UNet2DConditionModel,
@@ -18,14 +16,14 @@ def denoising_loss(
     noise_scheduler: DDIMScheduler,
     generator: torch.Generator,
     snr_gamma: float | None = None,
-    distillation: Distillation | None = None,
+    teacher: UNet2DConditionModel | None = None,
+    distillation: float = 1.0,
 ) -> Tensor:
     """Mean squared error of the UNet's prediction at random timesteps.
 
     With a teacher, the target is drawn towards what it predicts from the same noisy latents (the
     output distillation of BK-SDM, arXiv 2305.15798): of the many pictures that fit a noisy one,
-    the data hold one, the teacher their mean, so fewer steps suffice. The distance between feature
-    maps may be added to that (their feature distillation).
+    the data hold one, the teacher their mean, so fewer steps suffice.
 
     Args:
         unet: predicts what ``noise_scheduler.config.prediction_type`` says.
@@ -36,8 +34,8 @@ def denoising_loss(
             leaves their distribution uniform and lowers the variance of the loss.
         snr_gamma: the gamma of min-SNR weighting (arXiv 2303.09556, Eq. 5); None weighs all
             timesteps alike.
-        distillation: a teacher that predicts in the same way as ``unet``, and what is learnt from
-            it; none by default.
+        teacher: predicts in the same way as ``unet``; none by default.
+        distillation: the teacher's share of the target, in [0, 1]; the rest is the data's.
 
     Returns:
         A scalar.
@@ -51,24 +49,17 @@ def denoising_loss(
     total = noise_scheduler.config.num_train_timesteps
     timestep = (strata * total).long().clamp(max=total - 1).to(latents.device)
     noisy = noise_scheduler.add_noise(latents, noise, timestep)
-    inputs = noisy, timestep, encoder_hidden_states
-    with_features = distillation is not None and distillation.features > 0
-    prediction, features = predict(unet, *inputs, with_features=with_features)
+    prediction = unet(noisy, timestep, encoder_hidden_states).sample
     target = _target(noise_scheduler, latents, noise, timestep).float()
-    if distillation is not None:
+    if teacher is not None:
         with torch.no_grad():
-            taught, taught_features = predict(
-                distillation.teacher, *inputs, with_features=with_features
-            )
+            taught = teacher(noisy, timestep, encoder_hidden_states).sample.float()
         # Up to a constant the same as two weighted losses, one for each target.
-        target = torch.lerp(target, taught.float(), distillation.output)
+        target = torch.lerp(target, taught, distillation)
     errors = F.mse_loss(prediction.float(), target, reduction="none").mean(dim=(1, 2, 3))
     if snr_gamma is not None:
         errors = errors * _min_snr_weight(noise_scheduler, timestep, snr_gamma)
-    loss = errors.mean()
-    if distillation is not None and with_features:
-        loss = loss + distillation.features * feature_distance(features, taught_features)
-    return loss
+    return errors.mean()
 
 
 def _target(

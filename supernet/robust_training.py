@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from supernet.architecture import Architecture
 from supernet.checkpoint import load_training_state, save_training_state
-from supernet.distillation import Distillation
 from supernet.loss import denoising_loss
 from supernet.supernet import Supernet
 
@@ -40,7 +39,6 @@ class TrainingSettings(BaseModel):
         snr_gamma: see :func:`supernet.loss.denoising_loss`.
         distillation: the share of the target that a teacher, the base UNet, gives in place of the
             data, in [0, 1]; 0, the paper's way, needs no teacher.
-        feature_distillation: the weight of the distance to the teacher's feature maps.
         precision: of the forward pass; ``bf16`` is autocast.
         checkpoint_every: steps.
     """
@@ -58,7 +56,6 @@ class TrainingSettings(BaseModel):
     keep_prob: tuple[float, float] = (0.5, 1.0)
     snr_gamma: float | None = Field(None, gt=0)
     distillation: float = Field(0.0, ge=0, le=1)
-    feature_distillation: float = Field(0.0, ge=0)
     precision: Literal["fp32", "bf16"] = "bf16"
     checkpoint_every: int = Field(200, ge=1)
 
@@ -130,7 +127,7 @@ def train(
         seed: fixes every random choice; step k of a resumed training equals step k of one that
             was never interrupted.
         architecture: the largest one that is trained; all blocks by default.
-        teacher: what the settings of distillation ask for; it is left as it is.
+        teacher: what ``settings.distillation`` asks for; it is left as it is.
         checkpoint: file to save to now and then and to resume from if it is there. A finished
             training leaves it behind, so that calling again does nothing.
         on_progress: called after each step with the number of steps done and the loss.
@@ -139,7 +136,8 @@ def train(
         CheckpointError: if the checkpoint is damaged or belongs to another training.
         ValueError: if there is distillation without a teacher.
     """
-    distillation = _distillation(settings, teacher)
+    if settings.distillation and teacher is None:
+        raise ValueError("distillation needs a teacher: give one, or set distillation to 0")
     architecture = architecture or supernet.full()
     parameters = dict(supernet.unet.named_parameters())
     optimizer = torch.optim.AdamW(
@@ -167,7 +165,8 @@ def train(
                     noise_scheduler,
                     generator,
                     settings.snr_gamma,
-                    distillation,
+                    teacher if settings.distillation else None,
+                    settings.distillation,
                 )
             loss.backward()
         nn.utils.clip_grad_norm_(parameters.values(), settings.max_grad_norm)
@@ -184,20 +183,6 @@ def train(
             on_progress(done, {"loss": loss.item()})
     ema.copy_to(parameters.values())
     supernet.unet.eval()
-
-
-def _distillation(
-    settings: TrainingSettings, teacher: UNet2DConditionModel | None
-) -> Distillation | None:
-    output, features = settings.distillation, settings.feature_distillation
-    if not output and not features:
-        return None
-    if teacher is None:
-        raise ValueError(
-            "distillation needs a teacher: give one, or set distillation and "
-            "feature_distillation to 0"
-        )
-    return Distillation(teacher, output, features)
 
 
 def _lr_factor(step: int, settings: TrainingSettings) -> float:

@@ -11,7 +11,6 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from supernet.distillation import Distillation
 from supernet.loss import denoising_loss
 
 SCALED_LINEAR = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -91,15 +90,15 @@ def test_a_teacher_takes_its_share_of_the_target(share: float) -> None:
     unet.prediction.requires_grad_(True)
     scheduler = DDIMScheduler(prediction_type="v_prediction")
 
-    def gradient(distillation: Distillation | None = None) -> torch.Tensor:
+    def gradient(*options: object) -> torch.Tensor:
         loss = denoising_loss(
-            unet, x, prompt, scheduler, torch.Generator().manual_seed(3), 5.0, distillation
+            unet, x, prompt, scheduler, torch.Generator().manual_seed(3), 5.0, *options
         )
         [result] = torch.autograd.grad(loss, unet.prediction)
         return result
 
     data = gradient()
-    together = gradient(Distillation(teacher, share))
+    together = gradient(teacher, share)
     assert teacher.prompt is prompt
     assert torch.equal(teacher.noisy, unet.noisy)
     assert torch.equal(teacher.timestep, unet.timestep)
