@@ -175,6 +175,7 @@ def train_supernet(
     seed: int,
     path: Path,
     on_progress: Callable[[int, dict[str, float]], None],
+    start: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Robust training of a pipeline's UNet from its own weights; writes them in fp16.
 
@@ -186,10 +187,13 @@ def train_supernet(
         seed: fixes all random choices.
         path: of the safetensors file to write.
         on_progress: called after each step.
+        start: weights of a supernet to go on from, in place of the UNet's own.
     """
     checkpoint = path.with_suffix(".training.safetensors")
     data = CaptionedData(pipeline, settings.pictures, seed)
     teacher = copy.deepcopy(pipeline.unet).requires_grad_(False)
+    if start is not None:
+        pipeline.unet.load_state_dict(start)
     pipeline.unet.requires_grad_(True)
     train(
         Supernet(pipeline.unet),

@@ -44,6 +44,10 @@ def supernet(
     pipeline: Annotated[
         str, typer.Option(help="a pipeline of the shapes world: 'shapes' or a folder")
     ] = "shapes",
+    start: Annotated[
+        str | None,
+        typer.Option(help="go on from these weights of it: 'shapes' or a safetensors file"),
+    ] = None,
     seed: Seed = 0,
     set_: Overrides = None,
 ) -> None:
@@ -57,13 +61,14 @@ def supernet(
 
     from evaluators.evaluator import load_pipeline
     from experiments.experiment import resolve
-    from experiments.models import pipeline_source
+    from experiments.models import pipeline_source, supernet_weights
     from experiments.progress import track
-    from experiments.training import SupernetTraining, train_supernet
+    from experiments.training import SupernetTraining, load_unet_weights, train_supernet
 
     defaults = SupernetTraining().model_dump()
     settings = resolve(SupernetTraining, defaults, set_ or [], "train supernet")
     loaded = load_pipeline(pipeline_source(pipeline))
+    weights = load_unet_weights(supernet_weights(start), loaded.unet) if start else None
     with track(Console(), "robust training", settings.training.steps) as on_progress:
-        train_supernet(loaded, settings, seed, out, on_progress)
+        train_supernet(loaded, settings, seed, out, on_progress, weights)
     typer.echo(f"weights: {out}")
