@@ -123,12 +123,16 @@ class TrainingSection(_Section):
     Attributes:
         data: ``shapes``, the only captioned data so far.
         pictures: how many of it.
+        caption_dropout: share of captions replaced by the empty one, in [0, 1). A guided prediction
+            w v(c) - (w - 1) v(empty) has nearly as much of the one as of the other, so training
+            that is too short for the usual tenth to suffice gains from more.
         round: settings of each round's training.
         final: settings of the training of the architecture found.
     """
 
     data: Literal["shapes"] = "shapes"
     pictures: int = Field(4096, ge=64)
+    caption_dropout: float = Field(0.1, ge=0, lt=1)
     round: TrainingSettings = TrainingSettings(steps=0)
     final: TrainingSettings = TrainingSettings(steps=0)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from experiments.experiment import TrainingSection
 from experiments.shapes.base import captions
 from experiments.shapes.dataset import draw
-from experiments.shapes.diffusion import caption_batches
+from experiments.shapes.diffusion import CAPTION_DROPOUT, caption_batches
 from experiments.shapes.vae import encode
 from search.evolution import Track
 from supernet.architecture import Architecture
@@ -32,7 +32,9 @@ class CaptionedData:
         self.seed = seed
         self._latents: tuple[Tensor, list[str]] | None = None
 
-    def batches(self, batch_size: int, seed: int) -> Batches:
+    def batches(
+        self, batch_size: int, seed: int, caption_dropout: float = CAPTION_DROPOUT
+    ) -> Batches:
         """Batches of captioned latents, a function of (seed, step) alone."""
         if self._latents is None:
             pictures = draw("train", self.count, self.seed)
@@ -41,7 +43,13 @@ class CaptionedData:
             self._latents = scaled, captions(pictures)
         latents, texts = self._latents
         return caption_batches(
-            latents, texts, self.pipeline.tokenizer, self.pipeline.text_encoder, batch_size, seed
+            latents,
+            texts,
+            self.pipeline.tokenizer,
+            self.pipeline.text_encoder,
+            batch_size,
+            seed,
+            caption_dropout,
         )
 
 
@@ -110,7 +118,7 @@ class RoundTrainer:
             with self.track(f"{name}: training", settings.steps) as on_progress:
                 train(
                     self.supernet,
-                    self.data.batches(settings.batch_size, seed),
+                    self.data.batches(settings.batch_size, seed, self.section.caption_dropout),
                     self.scheduler,
                     settings,
                     seed,

@@ -15,7 +15,7 @@ from experiments.shapes.text_encoder import CONTEXT_WIDTH
 from experiments.shapes.tokenizer import tokenize
 from supernet.robust_training import Batch, Batches
 
-_CAPTION_DROPOUT = 0.1  # share of captions replaced by the empty one, for guidance
+CAPTION_DROPOUT = 0.1  # as Stable Diffusion's
 
 
 def build_unet() -> UNet2DConditionModel:
@@ -51,6 +51,7 @@ def caption_batches(
     text_encoder: CLIPTextModel,
     batch_size: int,
     seed: int,
+    caption_dropout: float = CAPTION_DROPOUT,
 ) -> Batches:
     """Batches of captioned latents; the text encoder runs at every step.
 
@@ -61,6 +62,7 @@ def caption_batches(
         text_encoder: frozen; gives the hidden states.
         batch_size: latents per step.
         seed: together with the step it fixes the batch.
+        caption_dropout: share of captions replaced by the empty one, which guidance needs.
     """
     tokens = tokenize(tokenizer, captions)
     empty = tokenize(tokenizer, [""])
@@ -68,7 +70,7 @@ def caption_batches(
     def batch(step: int) -> Batch:
         (rows,) = batch_rows(len(latents), batch_size, range(step, step + 1), seed)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step + 1)
-        dropped = torch.rand(batch_size, 1, generator=generator) < _CAPTION_DROPOUT
+        dropped = torch.rand(batch_size, 1, generator=generator) < caption_dropout
         input_ids = torch.where(dropped, empty, tokens[rows])
         return Batch(latents[rows], text_encoder(input_ids).last_hidden_state)
 
