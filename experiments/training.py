@@ -167,13 +167,12 @@ class SupernetTraining(BaseModel):
 
     pictures: int = Field(32_768, ge=1024)
     training: TrainingSettings = TrainingSettings(
-        steps=3500,
+        steps=4000,
         batch_size=32,
-        learning_rate=1e-3,
+        learning_rate=6e-4,
         warmup_steps=50,
         ema_decay=0.998,
         keep_prob=(0.4, 1.0),
-        distillation=1.0,
     )
 
 
