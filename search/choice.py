@@ -80,9 +80,15 @@ def choose_additions(
 ) -> list[Candidate]:
     """The additions with the largest CLIP gain per ms that together stay within the target.
 
-    An addition whose gain cannot be told from zero is not worth its time.
+    A copy whose gain cannot be told from zero is not worth its time. A block that was removed comes
+    back for any gain: within the target its time is free, and training knew the UNet with it.
     """
-    worthwhile = [c for c in candidates if c.delta_clip > 0 and c.distinguishable]
+    worthwhile = [
+        candidate
+        for candidate in candidates
+        if candidate.delta_clip > 0
+        and (candidate.distinguishable or not current[candidate.action.block])
+    ]
     taken: list[Candidate] = []
     for candidate in sorted(worthwhile, key=lambda candidate: -candidate.value):
         grown = candidate.action.apply(current)

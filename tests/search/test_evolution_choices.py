@@ -235,3 +235,20 @@ def test_what_saves_no_time_is_never_removed() -> None:
     assert choose_removals([useless, slower, paying], FULL, latency, 0.0, paper(), never) == [
         paying
     ]
+
+
+def test_a_block_comes_back_for_any_gain_and_a_copy_for_one_beyond_doubt() -> None:
+    back, copied = list(FULL)[:2]
+    current = FULL.without([back])
+    certain, doubtful = (
+        {block: Candidate(Action(1, block), 0.9, 0.1, error, 1.0) for block in (back, copied)}
+        for error in (0.01, 0.2)
+    )
+    latency = summed(list(certain.values()), 20.0, current)
+
+    def chosen(*candidates: Candidate) -> list[Candidate]:
+        return choose_additions(candidates, current, latency, 22.0)
+
+    assert chosen(certain[back], certain[copied]) == [certain[back], certain[copied]]
+    assert chosen(doubtful[back], doubtful[copied]) == [doubtful[back]]
+    assert chosen(replace(doubtful[back], delta_clip=-0.01)) == []
