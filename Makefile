@@ -5,7 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Without compiling: most of what is installed is never imported, and what is, Python compiles then.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 MODELS := runs/models
 
 ifdef SCRATCH
