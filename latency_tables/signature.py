@@ -39,7 +39,7 @@ class BlockSignature:
     - ``text_time_embedding``: SDXL's ``TimestepEmbedding`` of pooled prompt and picture size, from
       in_channels to temb_channels.
     - ``skip_concat``: ``torch.cat`` of in_channels and out_channels - in_channels channels.
-    - ``overhead``: what a whole UNet without any removable block takes beyond its parts; channels
+    - ``overhead``: what a whole pass takes beyond its parts, as calibration fitted it; channels
       are those of ``conv_in``, the rest that of its blocks.
 
     Attributes:
