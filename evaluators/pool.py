@@ -139,8 +139,8 @@ def _workers_with_room(wanted: int | None, threads: int) -> int:
     if (wanted or 1) > room:
         raise ValueError(
             f"the Ray cluster has {sum(cpus)} CPUs on {len(cpus)} nodes: room for {room} "
-            f"evaluators of {threads} threads, but workers.count asks for {wanted or 1}; lower it "
-            "(--workers), or workers.threads, or add nodes first"
+            f"evaluators of {threads} threads, fewer than the {wanted or 1} needed; lower "
+            "workers.count (--workers) or workers.threads, or add nodes first"
         )
     return wanted or room
 

@@ -31,7 +31,6 @@ from latency_tables import (
     TableError,
     write_table,
 )
-from latency_tables.profiling import row_of
 from supernet.architecture import Architecture
 from supernet.inventory import Inventory
 from supernet.supernet import Supernet
@@ -48,7 +47,7 @@ class WholePasses:
     """One UNet under several architectures, as measured.
 
     Attributes:
-        architectures: the first one is the smallest.
+        architectures: of the UNet.
         times_ms: the timings of each.
     """
 
@@ -127,7 +126,7 @@ def calibrated(
     Args:
         unet: whose passes they are.
         table: with rows for all of its parts.
-        passes: under two architectures or more, the smallest first.
+        passes: under two architectures or more.
         command: what was run.
     """
     inventory = unet.inventory
@@ -153,8 +152,7 @@ def calibrated(
         mape_pct=round(100 * mean(errors), 2),
         command=command,
     )
-    spread = row_of(passes.times_ms[0])
-    row = LatencyRow(round(overhead_ms, 5), spread.spread_ms, spread.repetitions)
+    row = LatencyRow(round(overhead_ms, 5), 0.0, len(passes.times_ms[0]))  # a fit has no spread
     return table.calibrated(calibration, LatencyTable(table.metadata, {overhead: row}))
 
 

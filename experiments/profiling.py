@@ -183,8 +183,8 @@ def _metadata(
         name=target.name,
         method="measured",
         measured_how=(
-            f"{rounds} timings of one run; the parts take turns, after {_WARM_UP_ROUNDS} turns "
-            "that were not timed"
+            f"timings of one run each; the parts take turns, after {_WARM_UP_ROUNDS} turns that "
+            "were not timed"
         ),
         measured_at=date.today(),
         command=f"evounet profile {unet.arguments} {options} --rounds={rounds}",
