@@ -124,8 +124,8 @@ class TrainingSection(_Section):
         data: ``shapes``, the only captioned data so far.
         pictures: how many of it.
         caption_dropout: share of captions replaced by the empty one, in [0, 1). A guided prediction
-            w v(c) - (w - 1) v(empty) has nearly as much of the one as of the other, so training
-            that is too short for the usual tenth to suffice gains from more.
+            w v(c) - (w - 1) v(empty) has nearly as much of the one as of the other, so a short
+            training may want more than the usual tenth.
         round: settings of each round's training.
         final: settings of the training of the architecture found.
     """
