@@ -1,4 +1,4 @@
-"""One evaluator: draws the validation prompts with an architecture and scores the pictures."""
+"""One evaluator: draws its prompts with an architecture and scores the pictures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class EvaluatorSpec:
     Attributes:
         pipeline: folder or Hugging Face id of a Stable Diffusion pipeline.
         clip: the judge.
-        prompts: the validation set, with its noise.
+        prompts: what is drawn, with its noise.
         sampling: steps, guidance, precision and batch size.
     """
 
@@ -55,10 +55,11 @@ class Evaluator:
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         self.supernet.unet.load_state_dict(weights)
 
-    def images(self, architecture: Architecture) -> Tensor:
-        """Pictures of the validation prompts, ``(n, 3, height, width)`` in [0, 1]."""
+    def images(self, architecture: Architecture, rows: range | None = None) -> Tensor:
+        """Pictures of the prompts, or of some of them, ``(n, 3, height, width)`` in [0, 1]."""
+        spec = self.spec
         with self.supernet.running(architecture):
-            return generate(self.pipeline, self.spec.prompts, self.conditioning, self.spec.sampling)
+            return generate(self.pipeline, spec.prompts, self.conditioning, spec.sampling, rows)
 
     def clip_scores(self, architecture: Architecture) -> tuple[float, ...]:
         """CLIP score of every validation prompt, in the prompts' order."""

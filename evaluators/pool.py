@@ -37,22 +37,31 @@ class _Worker:
         weights: Mapping[str, Tensor],
         architecture: Architecture,
     ) -> tuple[Architecture, tuple[float, ...]]:
-        if self.evaluator is None:
-            self.evaluator = Evaluator(spec)
+        return architecture, self._ready(spec, digest, weights).clip_scores(architecture)
+
+    def images(
+        self,
+        spec: EvaluatorSpec,
+        digest: str,
+        weights: Mapping[str, Tensor],
+        architecture: Architecture,
+        rows: range,
+    ) -> Tensor:
+        return self._ready(spec, digest, weights).images(architecture, rows)
+
+    def _ready(self, spec: EvaluatorSpec, digest: str, weights: Mapping[str, Tensor]) -> Evaluator:
+        if self.evaluator is None or self.evaluator.spec != spec:
+            self.evaluator, self.loaded = Evaluator(spec), None
         if digest != self.loaded:
             self.evaluator.load_weights(weights)
             self.loaded = digest
-        return architecture, self.evaluator.clip_scores(architecture)
+        return self.evaluator
 
 
 class EvaluatorPool:
-    """Evaluators on this machine or on a Ray cluster.
-
-    Scores do not depend on the number of workers: every architecture is scored by one worker,
-    with the same batches and the same number of threads.
+    """Evaluators on this machine or on a Ray cluster; see :meth:`evaluators` for their work.
 
     Args:
-        spec: what the evaluators answer.
         workers: number of actors; by default as many as this machine, or the cluster, has room for.
         threads: CPU threads, and Ray CPUs, of each actor.
         address: of a Ray cluster; by default ``RAY_ADDRESS`` if set, else a local Ray that
@@ -64,12 +73,7 @@ class EvaluatorPool:
     """
 
     def __init__(
-        self,
-        spec: EvaluatorSpec,
-        workers: int | None = None,
-        *,
-        threads: int = 1,
-        address: str | None = None,
+        self, workers: int | None = None, *, threads: int = 1, address: str | None = None
     ) -> None:
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
@@ -83,8 +87,6 @@ class EvaluatorPool:
             raise
         actor: Any = ray.remote(num_cpus=threads, max_restarts=-1, max_task_retries=-1)(_Worker)
         self._actors = [actor.remote(threads) for _ in range(self.workers)]
-        self._spec = ray.put(spec)
-        self._weights: tuple[str, Any] | None = None
 
     def __enter__(self) -> EvaluatorPool:
         return self
@@ -99,6 +101,24 @@ class EvaluatorPool:
             ray.kill(actor)
         if self._owns_ray:
             ray.shutdown()
+
+    def evaluators(self, spec: EvaluatorSpec) -> Evaluators:
+        """The actors as evaluators of one kind; one kind at a time, as each replaces the last."""
+        return Evaluators(self._actors, spec)
+
+
+class Evaluators:
+    """The evaluators of a pool, for one :class:`EvaluatorSpec`.
+
+    What they answer does not depend on their number: every architecture is scored, and every batch
+    drawn, by one of them, with the same number of threads.
+    """
+
+    def __init__(self, actors: Sequence[Any], spec: EvaluatorSpec) -> None:
+        self.spec = spec
+        self._actors = actors
+        self._shared_spec = ray.put(spec)
+        self._weights: tuple[str, Any] | None = None
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> str:
         """Hand new UNet weights to all evaluators, through the object store, once.
@@ -120,16 +140,30 @@ class EvaluatorPool:
         Raises:
             RuntimeError: if no weights were loaded yet.
         """
-        if self._weights is None:
-            raise RuntimeError("load_weights comes before clip_scores")
-        digest, weights = self._weights
-        pool = ActorPool(self._actors)
-        yield from pool.map_unordered(
-            lambda actor, architecture: actor.clip_scores.remote(
-                self._spec, digest, weights, architecture
-            ),
+        model = self._model()
+        yield from ActorPool(self._actors).map_unordered(
+            lambda actor, architecture: actor.clip_scores.remote(*model, architecture),
             list(architectures),
         )
+
+    def images(self, architecture: Architecture) -> Iterator[Tensor]:
+        """Pictures of all prompts in their order, a batch at a time; see :meth:`Evaluator.images`.
+
+        Raises:
+            RuntimeError: if no weights were loaded yet.
+        """
+        model = self._model()
+        count, batch = len(self.spec.prompts), self.spec.sampling.batch_size
+        yield from ActorPool(self._actors).map(
+            lambda actor, rows: actor.images.remote(*model, architecture, rows),
+            [range(start, min(start + batch, count)) for start in range(0, count, batch)],
+        )
+
+    def _model(self) -> tuple[Any, str, Any]:
+        """What every call to an actor begins with."""
+        if self._weights is None:
+            raise RuntimeError("load_weights comes before clip_scores and images")
+        return self._shared_spec, *self._weights
 
 
 def _workers_with_room(wanted: int | None, threads: int) -> int:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from rich.table import Table
 from torch import Tensor
 
 from evaluators.clip_score import ClipScorer
-from evaluators.generation import SamplingSettings, encode_prompts, generate
 from evaluators.latency import TableLatency
-from evaluators.prompts import PromptSet
+from evaluators.pool import Evaluators
 from evaluators.whole_unets import measure_latency
 from latency_tables import TorchCpuProfiler
 from latency_tables.profilers.torch_cpu import DTYPES
@@ -22,25 +21,19 @@ from supernet.architecture import Architecture
 
 
 @dataclass(frozen=True)
-class Side:
-    """Figures of one of the two UNets.
+class Pictures:
+    """What one of the two UNets drew, as judged.
 
     Attributes:
-        predicted_ms: of one UNet pass, by the table.
-        measured_ms: of the same pass here and now; comparable with the other side's only.
-        parameters: of the UNet.
+        images: ``(n, 3, height, width)`` in [0, 1].
         clip_scores: of every picture with its prompt.
         caption_hits: which pictures fit their caption better than its distractors; empty where
             the prompts have none.
-        images: the pictures, ``(n, 3, height, width)`` in [0, 1].
     """
 
-    predicted_ms: float
-    measured_ms: float
-    parameters: int
+    images: Tensor
     clip_scores: tuple[float, ...]
     caption_hits: tuple[bool, ...]
-    images: Tensor
 
     @property
     def clip(self) -> float:
@@ -49,6 +42,23 @@ class Side:
     @property
     def caption_accuracy(self) -> float | None:
         return sum(self.caption_hits) / len(self.caption_hits) if self.caption_hits else None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two UNets.
+
+    Attributes:
+        predicted_ms: of one UNet pass, by the table.
+        measured_ms: of the same pass here and now; comparable with the other side's only.
+        parameters: of the UNet.
+        pictures: what it drew.
+    """
+
+    predicted_ms: float
+    measured_ms: float
+    parameters: int
+    pictures: Pictures
 
 
 @dataclass(frozen=True)
@@ -68,9 +78,10 @@ class Comparison:
         for when, side in (("before", self.before), ("after", self.after)):
             figures[f"unet_ms_{when}"] = side.measured_ms
             figures[f"unet_ms_{when}_predicted"] = side.predicted_ms
-            figures[f"clip_{when}"] = side.clip
-            if side.caption_accuracy is not None:
-                figures[f"caption_accuracy_{when}"] = side.caption_accuracy
+            pictures = side.pictures
+            figures[f"clip_{when}"] = pictures.clip
+            if pictures.caption_accuracy is not None:
+                figures[f"caption_accuracy_{when}"] = pictures.caption_accuracy
             figures[f"parameters_{when}"] = side.parameters
         return figures
 
@@ -78,76 +89,76 @@ class Comparison:
         """The figures for people."""
         table = Table("", "before", "after", "after / before", title="base and found UNet")
         before, after = self.before, self.after
+        old, new = before.pictures, after.pictures
         rows: list[tuple[str, str, float | None, float | None]] = [
             ("UNet latency by the table", "{:.2f} ms", before.predicted_ms, after.predicted_ms),
             ("UNet latency as measured", "{:.2f} ms", before.measured_ms, after.measured_ms),
-            ("CLIP score", "{:.4f}", before.clip, after.clip),
-            ("caption accuracy", "{:.1%}", before.caption_accuracy, after.caption_accuracy),
+            ("CLIP score", "{:.4f}", old.clip, new.clip),
+            ("caption accuracy", "{:.1%}", old.caption_accuracy, new.caption_accuracy),
             ("parameters", "{:,.0f}", before.parameters, after.parameters),
         ]
-        for name, form, old, new in rows:
-            if old is not None and new is not None:
-                share = f"{new / old:.1%}" if old else ""
-                table.add_row(name, form.format(old), form.format(new), share)
+        for name, form, was, is_ in rows:
+            if was is not None and is_ is not None:
+                share = f"{is_ / was:.1%}" if was else ""
+                table.add_row(name, form.format(was), form.format(is_), share)
         return table
 
 
-def compare(
-    pipeline: StableDiffusionPipeline,
-    found_unet: UNet2DConditionModel,
-    found: Architecture,
-    latency: TableLatency,
-    prompts: PromptSet,
-    sampling: SamplingSettings,
+def draw(
+    evaluators: Evaluators,
     scorer: ClipScorer,
-    repetitions: int,
+    models: Sequence[tuple[Mapping[str, Tensor], Architecture]],
     on_progress: Callable[[int, dict[str, float]], None],
-) -> Comparison:
-    """Draw, score and time both UNets.
+) -> list[Pictures]:
+    """Draw the evaluators' prompts with each model and judge the pictures.
 
     Args:
-        pipeline: with the base UNet.
-        found_unet: the standalone UNet of ``found``.
-        found: the architecture.
-        latency: by the table of the objective; its precision and threads are used for timing.
-        prompts: that the search never used.
-        sampling: how pictures are drawn.
-        scorer: the judge.
-        repetitions: timed passes of each UNet.
+        evaluators: draw.
+        scorer: judges.
+        models: weights of the supernet's UNet, and what of it runs.
         on_progress: called with the number of pictures drawn.
     """
-    base_unet = pipeline.unet
-    unets = (base_unet, found_unet)
-    architectures = (latency.inventory.full(), found)
-    measured = _measure(unets, latency, repetitions)
-    conditioning = encode_prompts(pipeline, prompts)
+    prompts = evaluators.spec.prompts
     captions = scorer.embed_captions(prompts.prompts)
-
-    def draw(unet: UNet2DConditionModel, drawn_before: int) -> Tensor:
-        pipeline.unet = unet
-        parts = []
-        for start in range(0, len(prompts), sampling.batch_size):
-            rows = range(start, min(start + sampling.batch_size, len(prompts)))
-            parts.append(generate(pipeline, prompts, conditioning, sampling, rows))
-            on_progress(drawn_before + rows.stop, {})
-        return torch.cat(parts)
-
-    def side(i: int) -> Side:
-        images = draw(unets[i], i * len(prompts))
+    drawn, judged = 0, []
+    for weights, architecture in models:
+        evaluators.load_weights(weights)
+        batches = []
+        for batch in evaluators.images(architecture):
+            batches.append(batch)
+            drawn += len(batch)
+            on_progress(drawn, {})
+        images = torch.cat(batches)
+        scores = scorer.score(images, captions).tolist()
         hits = scorer.caption_hits(images, prompts).tolist() if prompts.distractors else []
-        return Side(
-            latency(architectures[i]),
-            measured[i],
-            latency.inventory.parameters(architectures[i]),
-            tuple(scorer.score(images, captions).tolist()),
-            tuple(hits),
-            images,
-        )
+        judged.append(Pictures(images, tuple(scores), tuple(hits)))
+    return judged
 
-    try:
-        return Comparison(side(0), side(1))
-    finally:
-        pipeline.unet = base_unet
+
+def compare(
+    unets: Sequence[UNet2DConditionModel],
+    pictures: Sequence[Pictures],
+    found: Architecture,
+    latency: TableLatency,
+    repetitions: int,
+) -> Comparison:
+    """Time both UNets and put all figures side by side.
+
+    Args:
+        unets: the base, and the standalone UNet of ``found``.
+        pictures: of each, by :func:`draw`.
+        found: the architecture.
+        latency: by the table of the objective; its precision and threads are used for timing.
+        repetitions: timed passes of each UNet.
+    """
+    architectures = (latency.inventory.full(), found)
+    before, after = (
+        Side(latency(architecture), measured_ms, latency.inventory.parameters(architecture), drawn)
+        for architecture, measured_ms, drawn in zip(
+            architectures, _measure(unets, latency, repetitions), pictures, strict=True
+        )
+    )
+    return Comparison(before, after)
 
 
 def _measure(

@@ -10,7 +10,7 @@ import json
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -21,9 +21,8 @@ from torch import Tensor
 from evaluators.clip_score import ClipScorer
 from evaluators.evaluator import EvaluatorSpec, load_pipeline, weights_digest
 from evaluators.latency import TableLatency
-from evaluators.pool import EvaluatorPool
-from evaluators.prompts import PromptSet
-from experiments.comparison import Comparison, compare
+from evaluators.pool import EvaluatorPool, Evaluators
+from experiments.comparison import Comparison, Pictures, compare, draw
 from experiments.experiment import Experiment
 from experiments.models import clip_model, pipeline_source, supernet_weights
 from experiments.progress import track
@@ -59,7 +58,7 @@ class Parts:
         latencies: by each table; the first is the objective.
         target_ms: latency to reach on it.
         spec: what the evaluators answer.
-        comparison: prompts of the last comparison.
+        comparison: what they answer in the last comparison.
     """
 
     experiment: Experiment
@@ -68,7 +67,7 @@ class Parts:
     latencies: tuple[TableLatency, ...]
     target_ms: float
     spec: EvaluatorSpec
-    comparison: PromptSet
+    comparison: EvaluatorSpec
 
     @property
     def latency(self) -> TableLatency:
@@ -102,8 +101,12 @@ def prepare(experiment: Experiment) -> Parts:
         prompts=prompt_set(section.prompts, "validation"),
         sampling=section.sampling,
     )
-    comparison = prompt_set(experiment.comparison.prompts, "test")
-    check_disjoint(spec.prompts, comparison)
+    comparison = replace(
+        spec,
+        prompts=prompt_set(experiment.comparison.prompts, "test"),
+        sampling=experiment.comparison.sampling,
+    )
+    check_disjoint(spec.prompts, comparison.prompts)
     pipeline = load_pipeline(spec.pipeline)
     config = unet_config(pipeline.unet)
     check_prompt_only(config)
@@ -139,11 +142,17 @@ def search(parts: Parts, folder: RunFolder, log: RunLog) -> Comparison:
     state = SearchState.load(folder.state, parts.full)
     if state.decisions:
         log.say(f"going on after {len(state.decisions)} decisions")
-    found, weights = _evolve(parts, folder, log, trainer, state)
-    weights = trainer.finish(weights, found)
+    workers = experiment.workers
+    log.say("starting the evaluators ...")
+    with EvaluatorPool(workers.count, threads=workers.threads, address=workers.address) as pool:
+        log.say(f"{pool.workers} evaluators of {workers.threads} CPU threads each")
+        found, weights = _evolve(parts, folder, log, trainer, state, pool.evaluators(parts.spec))
+        weights = trainer.finish(weights, found)
+        pictures = _draw(parts, log, pool.evaluators(parts.comparison), weights, found)
     unet = _found_unet(parts, weights, found)
     unet.save_pretrained(folder.unet)
-    comparison = _compare(parts, unet, found, log)
+    unets = (parts.pipeline.unet, unet)
+    comparison = compare(unets, pictures, found, parts.latency, experiment.comparison.repetitions)
     digest = weights_digest(unet.state_dict())
     spec = found_spec(parts, found, comparison, digest)
     write_atomically(folder.spec, spec.model_dump_json(indent=2) + "\n")
@@ -168,39 +177,51 @@ def _introduction(parts: Parts) -> str:
 
 
 def _evolve(
-    parts: Parts, folder: RunFolder, log: RunLog, trainer: RoundTrainer, state: SearchState
+    parts: Parts,
+    folder: RunFolder,
+    log: RunLog,
+    trainer: RoundTrainer,
+    state: SearchState,
+    evaluators: Evaluators,
 ) -> tuple[Architecture, Mapping[str, Tensor]]:
     experiment = parts.experiment
-    workers = experiment.workers
-    log.say("starting the evaluators ...")
-    with EvaluatorPool(
-        parts.spec, workers.count, threads=workers.threads, address=workers.address
-    ) as pool:
-        log.say(f"{pool.workers} evaluators of {workers.threads} CPU threads each")
 
-        def on_decision(decision: Decision) -> None:
-            for line in decision.explain():
-                log.say(f"round {decision.round}: {line}")
-            write_report(folder.report, report_data(parts, folder, state))
+    def on_decision(decision: Decision) -> None:
+        for line in decision.explain():
+            log.say(f"round {decision.round}: {line}")
+        write_report(folder.report, report_data(parts, folder, state))
 
-        evolution = Evolution(
-            EvolutionSettings(
-                target_ms=parts.target_ms,
-                rounds=experiment.search.rounds,
-                caution=experiment.search.caution,
-                recheck=experiment.search.recheck,
-                grow=experiment.search.grow,
-            ),
-            parts.latency,
-            trainer,
-            pool,
-            EvaluationStore(folder.evaluations, parts.conditions),
-            state,
-            folder.state,
-            partial(track, log.console),
-            on_decision,
-        )
-        return evolution.run()
+    evolution = Evolution(
+        EvolutionSettings(
+            target_ms=parts.target_ms,
+            rounds=experiment.search.rounds,
+            caution=experiment.search.caution,
+            recheck=experiment.search.recheck,
+            grow=experiment.search.grow,
+        ),
+        parts.latency,
+        trainer,
+        evaluators,
+        EvaluationStore(folder.evaluations, parts.conditions),
+        state,
+        folder.state,
+        partial(track, log.console),
+        on_decision,
+    )
+    return evolution.run()
+
+
+def _draw(
+    parts: Parts,
+    log: RunLog,
+    evaluators: Evaluators,
+    weights: Mapping[str, Tensor],
+    found: Architecture,
+) -> list[Pictures]:
+    base = parts.pipeline.unet.state_dict()
+    with track(log.console, "comparison: drawing", 2 * len(parts.comparison.prompts)) as done:
+        scorer = ClipScorer(parts.spec.clip)
+        return draw(evaluators, scorer, [(base, parts.full), (weights, found)], done)
 
 
 def _found_unet(parts: Parts, weights: Mapping[str, Tensor], found: Architecture) -> StandaloneUNet:
@@ -213,26 +234,9 @@ def _found_unet(parts: Parts, weights: Mapping[str, Tensor], found: Architecture
         base.load_state_dict(own)
 
 
-def _compare(parts: Parts, unet: StandaloneUNet, found: Architecture, log: RunLog) -> Comparison:
-    section = parts.experiment.comparison
-    with track(log.console, "comparison: drawing", 2 * len(parts.comparison)) as on_progress:
-        return compare(
-            parts.pipeline,
-            unet,
-            found,
-            parts.latency,
-            parts.comparison,
-            section.sampling,
-            ClipScorer(parts.spec.clip),
-            section.repetitions,
-            on_progress,
-        )
-
-
 def found_spec(parts: Parts, found: Architecture, comparison: Comparison, weights: str) -> Spec:
     """The spec of a finished search."""
-    experiment = parts.experiment
-    sampling = experiment.comparison.sampling
+    experiment, drawn = parts.experiment, parts.comparison
     return build_spec(
         parts.latency.inventory,
         found,
@@ -247,11 +251,11 @@ def found_spec(parts: Parts, found: Architecture, comparison: Comparison, weight
             for latency in parts.latencies
         ),
         ClipFigure(
-            base=comparison.before.clip,
-            found=comparison.after.clip,
-            prompts=len(parts.comparison),
-            num_inference_steps=sampling.num_inference_steps,
-            guidance_scale=sampling.guidance_scale,
+            base=comparison.before.pictures.clip,
+            found=comparison.after.pictures.clip,
+            prompts=len(drawn.prompts),
+            num_inference_steps=drawn.sampling.num_inference_steps,
+            guidance_scale=drawn.sampling.guidance_scale,
             judge=experiment.evaluation.clip.name,
         ),
         Provenance(
@@ -268,9 +272,9 @@ def sample_sets(parts: Parts, comparison: Comparison) -> tuple[SampleSet, ...]:
     return tuple(
         SampleSet(
             title,
-            side.images[:_SAMPLES],
-            parts.comparison.prompts[:_SAMPLES],
-            side.clip_scores[:_SAMPLES],
+            side.pictures.images[:_SAMPLES],
+            parts.comparison.prompts.prompts[:_SAMPLES],
+            side.pictures.clip_scores[:_SAMPLES],
         )
         for title, side in (("base", comparison.before), ("found", comparison.after))
     )

@@ -27,7 +27,7 @@ from supernet.architecture import Architecture
 
 
 class Scorer(Protocol):
-    """Who scores architectures; :class:`evaluators.pool.EvaluatorPool` does."""
+    """Who scores architectures, as :class:`evaluators.pool.Evaluators` do."""
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> str: ...
 

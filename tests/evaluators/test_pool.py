@@ -8,13 +8,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import ray
 import torch
+from small_models import PROMPTS, SAMPLING
 
 from evaluators.evaluator import Evaluator, EvaluatorSpec, weights_digest
-from evaluators.pool import EvaluatorPool
+from evaluators.pool import EvaluatorPool, Evaluators
+from evaluators.prompts import PromptSet
 from supernet.architecture import Architecture
 
 Scores = dict[str, tuple[float, ...]]
@@ -29,16 +32,16 @@ def local_ray() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def one_worker(spec: EvaluatorSpec, local_ray: str) -> Iterator[EvaluatorPool]:
-    with EvaluatorPool(spec, workers=1) as pool:
-        yield pool
+def one_worker(spec: EvaluatorSpec, local_ray: str) -> Iterator[Evaluators]:
+    with EvaluatorPool(workers=1) as pool:
+        yield pool.evaluators(spec)
     assert ray.is_initialized()  # a Ray that was there before is left running
 
 
 @pytest.fixture(scope="module")
-def two_workers(spec: EvaluatorSpec, local_ray: str) -> Iterator[EvaluatorPool]:
-    with EvaluatorPool(spec, workers=2) as pool:
-        yield pool
+def two_workers(spec: EvaluatorSpec, local_ray: str) -> Iterator[Evaluators]:
+    with EvaluatorPool(workers=2) as pool:
+        yield pool.evaluators(spec)
 
 
 @pytest.fixture(scope="module")
@@ -67,32 +70,32 @@ def weights(evaluator: Evaluator) -> dict[str, torch.Tensor]:
     return dict(evaluator.supernet.unet.state_dict())
 
 
-def scores_of(pool: EvaluatorPool, architectures: list[Architecture]) -> Scores:
-    return {each.id: values for each, values in pool.clip_scores(architectures)}
+def scores_of(evaluators: Evaluators, architectures: list[Architecture]) -> Scores:
+    return {each.id: values for each, values in evaluators.clip_scores(architectures)}
 
 
-def kill_workers(pool: EvaluatorPool) -> None:
+def kill_workers(evaluators: Evaluators) -> None:
     """End the processes of all actors, as a crash or a lack of memory would."""
-    for actor in pool._actors:
+    for actor in evaluators._actors:
         process = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()))
         os.kill(process, signal.SIGKILL)
 
 
 def test_scores_are_the_same_bits_with_one_worker_and_with_two(
-    one_worker: EvaluatorPool,
-    two_workers: EvaluatorPool,
+    one_worker: Evaluators,
+    two_workers: Evaluators,
     weights: dict[str, torch.Tensor],
     architectures: list[Architecture],
     expected: Scores,
 ) -> None:
     assert len(set(expected.values())) > 1
-    for pool in (one_worker, two_workers):
-        assert pool.load_weights(weights) == weights_digest(weights)
-        assert scores_of(pool, architectures) == expected
+    for evaluators in (one_worker, two_workers):
+        assert evaluators.load_weights(weights) == weights_digest(weights)
+        assert scores_of(evaluators, architectures) == expected
 
 
 def test_killed_workers_are_survived(
-    two_workers: EvaluatorPool,
+    two_workers: Evaluators,
     weights: dict[str, torch.Tensor],
     architectures: list[Architecture],
     expected: Scores,
@@ -105,7 +108,7 @@ def test_killed_workers_are_survived(
 
 
 def test_scores_follow_the_weights(
-    one_worker: EvaluatorPool,
+    one_worker: Evaluators,
     weights: dict[str, torch.Tensor],
     architectures: list[Architecture],
     expected: Scores,
@@ -120,15 +123,37 @@ def test_scores_follow_the_weights(
     }
 
 
+def test_pictures_are_the_same_bits_in_their_order(
+    two_workers: Evaluators, evaluator: Evaluator, weights: dict[str, torch.Tensor]
+) -> None:
+    """Batches are shared out; the actors draw a second set of prompts after the first."""
+    prompts = PromptSet(PROMPTS.prompts[::-1], seed=1)
+    spec = replace(
+        evaluator.spec, prompts=prompts, sampling=SAMPLING.model_copy(update={"batch_size": 3})
+    )
+    full = evaluator.supernet.full()
+    reduced = full.without(list(full)[:1])
+    others = Evaluators(two_workers._actors, spec)
+    others.load_weights(weights)
+    expected = Evaluator(spec)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for architecture in (full, reduced):
+        batches = list(others.images(architecture))
+        assert [len(batch) for batch in batches] == [3, 1]
+        assert torch.equal(torch.cat(batches), expected.images(architecture))
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.usefixtures("local_ray")
 def test_scores_without_weights_are_refused(
     spec: EvaluatorSpec, architectures: list[Architecture]
 ) -> None:
     with (
-        EvaluatorPool(spec, workers=1) as pool,
+        EvaluatorPool(workers=1) as pool,
         pytest.raises(RuntimeError, match="load_weights comes before"),
     ):
-        next(pool.clip_scores(architectures))
+        next(pool.evaluators(spec).clip_scores(architectures))
 
 
 _OWN_RAY = """
@@ -142,9 +167,10 @@ from evaluators.pool import EvaluatorPool
 pipeline, clip, address = sys.argv[1:]
 spec = make_spec(pipeline, ClipModel(name=clip))
 evaluator = Evaluator(spec)
-with EvaluatorPool(spec, workers=1, address=address or None) as pool:
-    pool.load_weights(evaluator.supernet.unet.state_dict())
-    ((_, scores),) = pool.clip_scores([evaluator.supernet.full()])
+with EvaluatorPool(workers=1, address=address or None) as pool:
+    evaluators = pool.evaluators(spec)
+    evaluators.load_weights(evaluator.supernet.unet.state_dict())
+    ((_, scores),) = evaluators.clip_scores([evaluator.supernet.full()])
     print(repr(scores), ray.get_runtime_context().gcs_address)
 print(ray.is_initialized())
 """
@@ -177,7 +203,7 @@ def test_a_local_ray_is_started_and_stopped_and_another_one_only_joined(
 
 @pytest.mark.parametrize("given", ["address", "RAY_ADDRESS"])
 def test_a_cluster_that_is_not_there_is_told_at_once(
-    spec: EvaluatorSpec, monkeypatch: pytest.MonkeyPatch, given: str
+    monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)  # else a pool joins that one
     with socket.socket() as unused:
@@ -185,19 +211,19 @@ def test_a_cluster_that_is_not_there_is_told_at_once(
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(ConnectionError, match=rf"no Ray cluster at '{address}' \(.*refused"):
-            EvaluatorPool(spec, workers=1, address=address if given == "address" else None)
+            EvaluatorPool(workers=1, address=address if given == "address" else None)
 
 
-def test_a_cluster_is_filled_by_default(spec: EvaluatorSpec, local_ray: str) -> None:
+def test_a_cluster_is_filled_by_default(local_ray: str) -> None:
     for threads, workers in ((1, 4), (3, 1)):
-        with EvaluatorPool(spec, threads=threads) as pool:
+        with EvaluatorPool(threads=threads) as pool:
             assert pool.workers == workers
 
 
 @pytest.mark.parametrize(("workers", "threads", "room"), [(5, 1, 4), (2, 3, 1), (None, 5, 0)])
 def test_more_workers_than_a_cluster_has_room_for_are_refused(
-    spec: EvaluatorSpec, local_ray: str, workers: int | None, threads: int, room: int
+    local_ray: str, workers: int | None, threads: int, room: int
 ) -> None:
     """They would be waited for for ever."""
     with pytest.raises(ValueError, match=rf"4 CPUs on 1 nodes: room for {room} .*--workers"):
-        EvaluatorPool(spec, workers, threads=threads)
+        EvaluatorPool(workers, threads=threads)
