@@ -36,6 +36,8 @@ class TrainingSettings(BaseModel):
 
     Attributes:
         keep_prob: the range, within (0, 1]; ``(1, 1)`` is plain training.
+        adam_beta2: how slowly the mean of the squared gradients forgets (AdamW's second beta). A
+            training of a few hundred steps does better with less than the usual 0.999.
         snr_gamma: see :func:`supernet.loss.denoising_loss`.
         distillation: the share of the target that a teacher, the base UNet, gives in place of the
             data, in [0, 1]; 0, the paper's way, needs no teacher.
@@ -50,6 +52,7 @@ class TrainingSettings(BaseModel):
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_steps: int = Field(50, ge=0)
+    adam_beta2: float = Field(0.999, gt=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     ema_decay: float = Field(0.999, ge=0, lt=1)
@@ -143,6 +146,7 @@ def train(
     optimizer = torch.optim.AdamW(
         parameters.values(),
         lr=settings.learning_rate,
+        betas=(0.9, settings.adam_beta2),
         weight_decay=settings.weight_decay,
         fused=True,
     )

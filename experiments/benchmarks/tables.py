@@ -59,7 +59,7 @@ class _Size:
 
 
 _QUICK = _Size("shapes", architectures=30, rounds_of_parts=60, rounds_of_unets=20)
-_WHOLE = _Size("sd15", architectures=30, rounds_of_parts=12, rounds_of_unets=3)
+_WHOLE = _Size("sd15", architectures=30, rounds_of_parts=12, rounds_of_unets=5)
 
 
 def run(quick: bool, console: Console) -> list[Figure]:
@@ -197,13 +197,23 @@ def _accuracy_figures(
             full = f"{name}_{figure}" if name else figure
             goal = goals[figure] if not name else None
             figures.append(Figure(full, accuracy[figure], f"{by_whom[name]}; {what}", goal=goal))
-    return figures
+    noise = Figure("noise_pct", _noise_pct(passes), f"of one timing, about its median; {what}")
+    return [*figures, noise]
 
 
 def _accuracy(predicted: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
     errors = [100 * abs(p - m) / m for p, m in zip(predicted, measured, strict=True)]
     rank = spearman_corrcoef(torch.tensor(predicted), torch.tensor(measured)).item()
     return {"mape_pct": mean(errors), "worst_pct": max(errors), "spearman": rank}
+
+
+def _noise_pct(passes: WholePasses) -> float:
+    """How far timings lie from the median of their UNet: what no predictor can foretell."""
+    return mean(
+        100 * abs(time_ms - middle) / middle
+        for times, middle in zip(passes.times_ms, passes.medians_ms, strict=True)
+        for time_ms in times
+    )
 
 
 def _cost_figures(inventory: Inventory, table: LatencyTable) -> list[Figure]:

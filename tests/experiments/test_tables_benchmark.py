@@ -49,6 +49,11 @@ def test_accuracy_by_hand() -> None:
     )
 
 
+def test_noise_by_hand() -> None:
+    timings = WholePasses((SMALLEST, FULL), ((10.0, 11.0, 9.0), (20.0, 20.0, 26.0)))
+    assert tables._noise_pct(timings) == pytest.approx((10 + 10 + 30) / 6)
+
+
 def test_a_small_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -63,7 +68,7 @@ def test_a_small_run(
     assert set(figures) == {
         *("mape_pct", "worst_pct", "spearman"),
         *("plain_mape_pct", "plain_worst_pct", "plain_spearman"),
-        *("macs_line_mape_pct", "interpolation_mape_pct"),
+        *("macs_line_mape_pct", "interpolation_mape_pct", "noise_pct"),
         *("sum_us", "load_ms"),
     }
     assert 0 < figures["mape_pct"] <= figures["worst_pct"]

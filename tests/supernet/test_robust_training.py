@@ -135,13 +135,14 @@ def test_training_without_dropping_is_plain_training() -> None:
         keep_prob=(1.0, 1.0),
         warmup_steps=0,
         schedule="constant",
+        adam_beta2=0.9,
         ema_decay=0.2,
         max_grad_norm=0.01,
     )
 
     stock = small_unet(**SMALLER).train()
     stock.set_attn_processor(AttnProcessor())
-    optimizer = torch.optim.AdamW(stock.parameters(), lr=1e-3, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(stock.parameters(), lr=1e-3, betas=(0.9, 0.9), weight_decay=0.01)
     # The average's decay warms up as (1 + n) / (10 + n) and starts at nothing.
     for step, decay in enumerate([0.0, 2 / 11, 0.2, 0.2]):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
