@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
+from rich.console import Console
 from torch import Tensor
 
 from evaluators.clip_score import ClipScorer
@@ -123,7 +124,18 @@ def prepare(experiment: Experiment) -> Parts:
     return Parts(experiment, pipeline, start, latencies, target_ms, spec, comparison)
 
 
-def search(parts: Parts, folder: RunFolder, log: RunLog) -> Comparison:
+def open_pool(parts: Parts, console: Console) -> EvaluatorPool:
+    """Start the evaluators, before anything is written: their cluster may not be there.
+
+    Raises:
+        ConnectionError, ValueError: see :class:`EvaluatorPool`.
+    """
+    workers = parts.experiment.workers
+    console.print("starting the evaluators ...")
+    return EvaluatorPool(workers.count, threads=workers.threads, address=workers.address)
+
+
+def search(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) -> Comparison:
     """Run the search of a created folder from wherever it stands to its end.
 
     Leaves in the folder: state, decisions, evaluations, checkpoints, the found UNet, spec,
@@ -131,6 +143,7 @@ def search(parts: Parts, folder: RunFolder, log: RunLog) -> Comparison:
     """
     experiment = parts.experiment
     log.say(_introduction(parts))
+    log.say(f"{pool.workers} evaluators of {experiment.workers.threads} CPU threads each")
     trainer = RoundTrainer(
         load_pipeline(parts.spec.pipeline),
         parts.start,
@@ -142,13 +155,9 @@ def search(parts: Parts, folder: RunFolder, log: RunLog) -> Comparison:
     state = SearchState.load(folder.state, parts.full)
     if state.decisions:
         log.say(f"going on after {len(state.decisions)} decisions")
-    workers = experiment.workers
-    log.say("starting the evaluators ...")
-    with EvaluatorPool(workers.count, threads=workers.threads, address=workers.address) as pool:
-        log.say(f"{pool.workers} evaluators of {workers.threads} CPU threads each")
-        found, weights = _evolve(parts, folder, log, trainer, state, pool.evaluators(parts.spec))
-        weights = trainer.finish(weights, found)
-        pictures = _draw(parts, log, pool.evaluators(parts.comparison), weights, found)
+    found, weights = _evolve(parts, folder, log, trainer, state, pool.evaluators(parts.spec))
+    weights = trainer.finish(weights, found)
+    pictures = _draw(parts, log, pool.evaluators(parts.comparison), weights, found)
     unet = _found_unet(parts, weights, found)
     unet.save_pretrained(folder.unet)
     unets = (parts.pipeline.unet, unet)

@@ -10,6 +10,7 @@ import typer
 from experiments.commands.options import Overrides
 
 if TYPE_CHECKING:
+    from evaluators.pool import EvaluatorPool
     from experiments.run_folder import RunFolder
     from experiments.run_log import RunLog
     from experiments.search_run import Parts
@@ -34,7 +35,7 @@ def search(
     from experiments.experiment import load_experiment
     from experiments.run_folder import RunFolder
     from experiments.run_log import RunLog
-    from experiments.search_run import prepare
+    from experiments.search_run import open_pool, prepare
 
     overrides = list(set_ or [])
     if workers is not None:
@@ -47,8 +48,9 @@ def search(
     log = RunLog(Console(), folder.log)
     log.console.print("loading models and tables ...")
     parts = prepare(resolved)
-    folder.create(resolved)
-    _run(parts, folder, log)
+    with open_pool(parts, log.console) as pool:
+        folder.create(resolved)
+        _run(parts, folder, log, pool)
 
 
 def resume(
@@ -64,7 +66,7 @@ def resume(
 
     from experiments.run_folder import RunFolder
     from experiments.run_log import RunLog
-    from experiments.search_run import prepare
+    from experiments.search_run import open_pool, prepare
 
     folder = RunFolder(run)
     resolved = folder.load_experiment()
@@ -73,15 +75,17 @@ def resume(
     resolved = resolved.model_copy(update={"workers": resolved.workers.model_copy(update=given)})
     log = RunLog(Console(), folder.log)
     log.console.print("loading models and tables ...")
-    _run(prepare(resolved), folder, log)
+    parts = prepare(resolved)
+    with open_pool(parts, log.console) as pool:
+        _run(parts, folder, log, pool)
 
 
-def _run(parts: Parts, folder: RunFolder, log: RunLog) -> None:
+def _run(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) -> None:
     from experiments.search_run import search as run_search
 
     try:
         with folder.locked():
-            comparison = run_search(parts, folder, log)
+            comparison = run_search(parts, folder, log, pool)
     except KeyboardInterrupt:
         log.say(f"interrupted; continue with 'evounet resume {folder.path}'")
         raise

@@ -151,3 +151,11 @@ def test_a_finished_run_is_not_overwritten(run: Path) -> None:
     assert process.returncode == 2
     assert "already there" in err
     assert outcome(run) == before
+
+
+def test_nothing_is_written_where_the_cluster_is_not_there(tmp_path: Path) -> None:
+    process = evounet("search", "demo", "--run", tmp_path / "run", "--address", "127.0.0.1:1")
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert "no Ray cluster at '127.0.0.1:1'" in err
+    assert list(tmp_path.iterdir()) == []
