@@ -16,6 +16,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from numpy.typing import NDArray
 from rich.console import Console
+from torch.nn import Module
 
 from evaluators.latency import TableLatency
 from evaluators.whole_unets import time_architectures, whole_turns
@@ -85,7 +86,9 @@ def calibration_architectures(inventory: Inventory, count: int) -> list[Architec
 
 def random_supernet(inventory: Inventory, dtype: torch.dtype) -> Supernet:
     """A UNet with random weights, made in its precision so that a big one fits."""
-    unet: UNet2DConditionModel = meta_unet(inventory.config).to_empty(device="cpu").to(dtype)
+    # Module's own cast: that of diffusers' models warns.
+    meta = Module.to(meta_unet(inventory.config), dtype=dtype)
+    unet = meta.to_empty(device="cpu")
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         for weight in unet.parameters():

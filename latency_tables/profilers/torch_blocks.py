@@ -47,7 +47,8 @@ def converted(
         "contiguous": torch.contiguous_format,
         "channels_last": torch.channels_last,
     }[memory_format]
-    module = module.to(dtype).to(memory_format=layout)
+    # Module's own cast: that of diffusers' models warns.
+    module = nn.Module.to(module, dtype).to(memory_format=layout)
     return module, tuple(
         x.to(dtype).to(memory_format=layout) if x.ndim == 4 else x.to(dtype) for x in inputs
     )
