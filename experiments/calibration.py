@@ -13,7 +13,6 @@ from statistics import mean, median
 
 import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
 from numpy.typing import NDArray
 from rich.console import Console
 from torch.nn import Module
