@@ -97,10 +97,10 @@ class Comparison:
             ("caption accuracy", "{:.1%}", old.caption_accuracy, new.caption_accuracy),
             ("parameters", "{:,.0f}", before.parameters, after.parameters),
         ]
-        for name, form, was, is_ in rows:
-            if was is not None and is_ is not None:
-                share = f"{is_ / was:.1%}" if was else ""
-                table.add_row(name, form.format(was), form.format(is_), share)
+        for name, form, base, found in rows:
+            if base is not None and found is not None:
+                share = f"{found / base:.1%}" if base else ""
+                table.add_row(name, form.format(base), form.format(found), share)
         return table
 
 
