@@ -62,7 +62,7 @@ class Evaluator:
             return generate(self.pipeline, spec.prompts, self.conditioning, spec.sampling, rows)
 
     def clip_scores(self, architecture: Architecture) -> tuple[float, ...]:
-        """CLIP score of every validation prompt, in the prompts' order."""
+        """CLIP score of every prompt, in the prompts' order."""
         scores = self.scorer.score(self.images(architecture), self.captions)
         return tuple(scores.tolist())
 

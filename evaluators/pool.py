@@ -51,7 +51,8 @@ class _Worker:
 
     def _ready(self, spec: EvaluatorSpec, digest: str, weights: Mapping[str, Tensor]) -> Evaluator:
         if self.evaluator is None or self.evaluator.spec != spec:
-            self.evaluator, self.loaded = Evaluator(spec), None
+            self.evaluator = self.loaded = None  # first, so that two models are never held at once
+            self.evaluator = Evaluator(spec)
         if digest != self.loaded:
             self.evaluator.load_weights(weights)
             self.loaded = digest

@@ -36,8 +36,8 @@ class TrainingSettings(BaseModel):
 
     Attributes:
         keep_prob: the range, within (0, 1]; ``(1, 1)`` is plain training.
-        adam_beta2: how slowly the mean of the squared gradients forgets (AdamW's second beta). A
-            training of a few hundred steps does better with less than the usual 0.999.
+        adam_beta2: AdamW's second beta. Its mean of squared gradients remembers about
+            1 / (1 - adam_beta2) steps: the usual 0.999 is long for a training of a few hundred.
         snr_gamma: see :func:`supernet.loss.denoising_loss`.
         distillation: the share of the target that a teacher, the base UNet, gives in place of the
             data, in [0, 1]; 0, the paper's way, needs no teacher.
