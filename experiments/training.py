@@ -18,8 +18,9 @@ from experiments.shapes.diffusion import CAPTION_DROPOUT, caption_batches
 from experiments.shapes.vae import encode
 from search.evolution import Track
 from supernet.architecture import Architecture
+from supernet.batches import Batches
 from supernet.checkpoint import CheckpointError, load_tensors, save_tensors
-from supernet.robust_training import Batches, TrainingSettings, train
+from supernet.robust_training import TrainingSettings, train
 from supernet.supernet import Supernet
 
 

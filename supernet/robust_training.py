@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,9 +18,10 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import EMAModel
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from supernet.architecture import Architecture
+from supernet.batches import Batches
 from supernet.checkpoint import load_training_state, save_training_state
 from supernet.loss import denoising_loss
 from supernet.supernet import Supernet
@@ -68,24 +68,6 @@ class TrainingSettings(BaseModel):
         if not 0 < low <= high <= 1:
             raise ValueError("keep_prob is a range [low, high] with 0 < low <= high <= 1")
         return self
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one step trains on.
-
-    Attributes:
-        latents: ``(batch, 4, h, w)``, times the VAE's scaling factor.
-        encoder_hidden_states: ``(batch, tokens, width)``; some of them of the empty prompt, so
-            that the UNet also learns the unconditional half of guidance.
-    """
-
-    latents: Tensor
-    encoder_hidden_states: Tensor
-
-
-# The batch of a step, as a function of the step alone: a resumed training sees the same ones.
-Batches = Callable[[int], Batch]
 
 
 def sample_architecture(
@@ -161,7 +143,7 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         with supernet.running(sampled) as unet, _unfused_attention(unet):
             with _autocast(settings.precision, unet.device):
-                batch = batches(step)
+                batch = batches(step, range(settings.batch_size))
                 loss = denoising_loss(
                     unet,
                     batch.latents,

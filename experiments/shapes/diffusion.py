@@ -13,7 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from experiments.shapes.dataset import batch_rows
 from experiments.shapes.text_encoder import CONTEXT_WIDTH
 from experiments.shapes.tokenizer import tokenize
-from supernet.robust_training import Batch, Batches
+from supernet.batches import Batch, Batches
 
 CAPTION_DROPOUT = 0.1  # as Stable Diffusion's
 
@@ -67,12 +67,12 @@ def caption_batches(
     tokens = tokenize(tokenizer, captions)
     empty = tokenize(tokenizer, [""])
 
-    def batch(step: int) -> Batch:
-        (rows,) = batch_rows(len(latents), batch_size, range(step, step + 1), seed)
+    def batch(step: int, rows: range) -> Batch:
+        (chosen,) = batch_rows(len(latents), batch_size, range(step, step + 1), seed)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step + 1)
         dropped = torch.rand(batch_size, 1, generator=generator) < caption_dropout
-        input_ids = torch.where(dropped, empty, tokens[rows])
-        return Batch(latents[rows], text_encoder(input_ids).last_hidden_state)
+        input_ids = torch.where(dropped, empty, tokens[chosen])[list(rows)]
+        return Batch(latents[chosen[list(rows)]], text_encoder(input_ids).last_hidden_state)
 
     return batch
 

@@ -27,12 +27,16 @@ def test_captions_stay_with_their_latents_or_are_dropped(dropout: float) -> None
     own, [empty] = tokenize(TOKENIZER, COLORS), tokenize(TOKENIZER, [""])
     dropped = 0
     for step in range(40):
-        batch = batches(step)
+        batch = batches(step, range(50))
         for latent, tokens in zip(batch.latents, batch.encoder_hidden_states, strict=True):
             if torch.equal(tokens, empty):
                 dropped += 1
             else:
                 assert torch.equal(tokens, own[int(latent[0, 0, 0])])
     assert dropped / (40 * 50) == pytest.approx(dropout, abs=0.04)
-    again = caption_batches(latents, COLORS, TOKENIZER, token_ids, 50, 3, dropout)(7)
-    assert torch.equal(again.encoder_hidden_states, batches(7).encoder_hidden_states)
+    again = caption_batches(latents, COLORS, TOKENIZER, token_ids, 50, 3, dropout)(7, range(50))
+    whole = batches(7, range(50))
+    assert torch.equal(again.encoder_hidden_states, whole.encoder_hidden_states)
+    half = batches(7, range(1, 50, 2))
+    assert torch.equal(half.latents, whole.latents[1::2])
+    assert torch.equal(half.encoder_hidden_states, whole.encoder_hidden_states[1::2])

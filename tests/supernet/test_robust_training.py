@@ -16,9 +16,10 @@ from small_unet import small_unet
 from torch import Tensor, nn
 
 from supernet.architecture import CROSS_ATTENTION, RESNET, Architecture, BlockId
+from supernet.batches import Batch
 from supernet.checkpoint import CheckpointError
 from supernet.loss import denoising_loss
-from supernet.robust_training import Batch, TrainingSettings, sample_architecture, train
+from supernet.robust_training import TrainingSettings, sample_architecture, train
 from supernet.supernet import Supernet
 
 SMALLER = {"layers_per_block": 1}
@@ -43,11 +44,11 @@ def training_settings(**changes: Any) -> TrainingSettings:
     return TrainingSettings(**{**values, **changes})
 
 
-def batches(step: int) -> Batch:
+def batches(step: int, rows: range = range(2)) -> Batch:
     generator = torch.Generator().manual_seed(step)
-    return Batch(
-        torch.randn(2, 4, 8, 8, generator=generator), torch.randn(2, 5, 12, generator=generator)
-    )
+    latents = torch.randn(2, 4, 8, 8, generator=generator)
+    prompts = torch.randn(2, 5, 12, generator=generator)
+    return Batch(latents[list(rows)], prompts[list(rows)])
 
 
 def trained(
@@ -258,7 +259,7 @@ def test_training_lowers_the_loss() -> None:
     losses: list[float] = []
     train(
         Supernet(small_unet(**SMALLER)),
-        lambda step: batches(0),
+        lambda step, rows: batches(0, rows),
         DDIMScheduler(prediction_type="sample"),
         training_settings(steps=30, learning_rate=1e-2, keep_prob=(0.8, 1.0)),
         0,
@@ -314,7 +315,7 @@ def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
     first, second = (Supernet(small_unet(seed, **SMALLER)) for seed in (0, 1))
     train(first, batches, SCHEDULER, settings, 0, checkpoint=checkpoint)
 
-    def no_more(step: int) -> Batch:
+    def no_more(step: int, rows: range) -> Batch:
         raise AssertionError(step)
 
     train(second, no_more, SCHEDULER, settings, 0, checkpoint=checkpoint)
