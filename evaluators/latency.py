@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import chain
+
 from latency_tables import BlockSignature, LatencyTable
-from supernet.architecture import Architecture, BlockId
+from supernet.architecture import MAX_MULTIPLICITY, TRANSFORMER_LAYER, Architecture, BlockId
 from supernet.inventory import Inventory
+from supernet.parts import LayeredAttention
 
 
 class TableLatency:
@@ -34,24 +38,45 @@ class TableLatency:
             block.id: (
                 self.part_ms(block.remainder.signature) if block.remainder else 0.0,
                 self.part_ms(block.part.signature),
+                self.part_ms(block.follower.signature),
             )
             for block in inventory.blocks
+            if block.id.kind != TRANSFORMER_LAYER
+        }
+        self._layer_ms = {
+            attention.layers[0].site: self._by_layers(attention)
+            for attention in inventory.attentions
         }
 
     def __call__(self, architecture: Architecture) -> float:
         """Milliseconds of one UNet forward pass under ``architecture``."""
-        block_ms = self._block_ms
         total = self.overhead_ms + self._fixed_ms
+        layers: Counter[BlockId] = Counter()
         for block, count in architecture.blocks:
-            absent, present = block_ms[block]
-            total += present * count if count else absent
-        return total
+            if block.kind == TRANSFORMER_LAYER:
+                layers[block.site] += count
+                continue
+            absent, present, follower = self._block_ms[block]
+            total += present + follower * (count - 1) if count else absent
+        return total + sum(self._layer_ms[site][count] for site, count in layers.items())
 
     def part_ms(self, signature: BlockSignature) -> float:
         """Milliseconds of one part, calibrated."""
         return self.factor * self.table.latency_ms([signature])
 
-    def saved_by_removing(self, block: BlockId) -> float:
-        """Milliseconds that removing one block saves (its shortcut, if any, stays)."""
-        absent, present = self._block_ms[block]
-        return present - absent
+    def saved_by_removing(self, *blocks: BlockId) -> float:
+        """Milliseconds that the base saves without some blocks (their shortcuts, if any, stay)."""
+        full = self.inventory.full()
+        return self(full) - self(full.without(blocks))
+
+    def fastest(self) -> Architecture:
+        """The architecture that takes the least time; what saves none by its removal stays."""
+        full = self.inventory.full()
+        slow = [blocks for blocks in full.sites.values() if self.saved_by_removing(*blocks) > 0]
+        return full.without(chain.from_iterable(slow))
+
+    def _by_layers(self, attention: LayeredAttention) -> list[float]:
+        """Milliseconds of a cross-attention block by how many layers it has left or got."""
+        most = MAX_MULTIPLICITY * len(attention.layers)
+        parts = [attention.with_layers(count) for count in range(1, most + 1)]
+        return [0.0, *(self.part_ms(part.signature) for part in parts)]

@@ -15,8 +15,9 @@ from rich.table import Table
 from evaluators.latency import TableLatency
 from experiments.unets import ChosenUNet
 from latency_tables import BlockSignature, LatencyTable
-from supernet.architecture import KINDS, RESNET
-from supernet.inventory import Inventory, Part
+from supernet.architecture import RESNET, SITE_KINDS
+from supernet.inventory import Inventory
+from supernet.parts import Part
 
 _NAMES = {"resnet": "ResNet", "cross_attention": "cross-attention", "skip_concat": "concatenation"}
 
@@ -190,7 +191,7 @@ def _by_place(parts: Iterable[Part]) -> dict[_Place, list[Part]]:
     for part in parts:
         # A shortcut is what stays of a removed ResNet, and so belongs to its row.
         kind = RESNET if part.signature.kind == "shortcut" else part.signature.kind
-        stage = part.stage if kind in KINDS else ""
+        stage = part.stage if kind in SITE_KINDS else ""
         places.setdefault((stage, kind), []).append(part)
     return places
 
@@ -207,10 +208,8 @@ def _row(
 
 def _needs(inventory: Inventory) -> dict[BlockSignature, tuple[str, ...]]:
     """Every signature that some architecture needs, with the names of the parts that do."""
-    parts = [*inventory.fixed, *(block.part for block in inventory.blocks)]
-    parts += [block.remainder for block in inventory.blocks if block.remainder is not None]
     needs: dict[BlockSignature, tuple[str, ...]] = {}
-    for part in parts:
+    for part in inventory.possible_parts():
         needs[part.signature] = (*needs.get(part.signature, ()), part.name)
     return needs
 

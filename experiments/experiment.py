@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from evaluators.clip_score import ClipModel
 from evaluators.generation import SamplingSettings
+from supernet.architecture import Granularity
+from supernet.block_groups import Grouping
+from supernet.growth import Growth
 from supernet.robust_training import TrainingSettings
 
 if sys.version_info >= (3, 11):
@@ -108,13 +111,21 @@ class EvaluationSection(_Section):
 
 
 class SearchSection(_Section):
-    """See :class:`search.settings.EvolutionSettings`."""
+    """See :class:`search.settings.EvolutionSettings`.
+
+    Attributes:
+        granularity: whether actions are about cross-attention blocks as a whole, or about each of
+            their transformer layers (SDXL's have up to 10).
+    """
 
     strategy: Literal["evolution"] = "evolution"
     rounds: int = Field(4, ge=1)
     caution: float = Field(1.0, ge=0)
     recheck: int = Field(2, ge=0)
     grow: bool = True
+    growth: Growth = "copy"
+    granularity: Granularity = "block"
+    groups: tuple[Grouping, ...] = ()
 
 
 class TrainingSection(_Section):

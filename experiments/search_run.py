@@ -94,6 +94,8 @@ def prepare(experiment: Experiment) -> Parts:
         ValueError: in one line, if anything the search needs is missing, damaged or does not fit.
     """
     unet = shlex.quote(experiment.model.pipeline)  # as errors about missing rows recommend it
+    if experiment.search.granularity != "block":
+        unet += f" --granularity {experiment.search.granularity}"
     tables = [load_table(name, unet=unet) for name in experiment.latency.tables]
     section = experiment.evaluation
     spec = EvaluatorSpec(
@@ -112,7 +114,8 @@ def prepare(experiment: Experiment) -> Parts:
     config = unet_config(pipeline.unet)
     check_prompt_only(config)
     context_length = pipeline.tokenizer.model_max_length
-    inventory = take_inventory(config, context_length=context_length)
+    granularity = experiment.search.granularity
+    inventory = take_inventory(config, granularity=granularity, context_length=context_length)
     latencies = tuple(TableLatency(inventory, table) for table in tables)
     target_ms = experiment.latency.target(latencies[0](inventory.full()))
     check_reachable(target_ms, latencies[0])
@@ -207,6 +210,8 @@ def _evolve(
             caution=experiment.search.caution,
             recheck=experiment.search.recheck,
             grow=experiment.search.grow,
+            growth=experiment.search.growth,
+            groups=experiment.search.groups,
         ),
         parts.latency,
         trainer,

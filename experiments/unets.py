@@ -13,7 +13,7 @@ from typing import Any
 from diffusers import UNet2DConditionModel
 
 from experiments.shapes.tokenizer import CONTEXT_LENGTH
-from supernet.architecture import Architecture, BlockId, UNetConfig
+from supernet.architecture import Architecture, BlockId, Granularity, UNetConfig, granularity_of
 from supernet.inventory import GUIDED_BATCH, Inventory, take_inventory, unet_config
 from supernet.spec import read_spec
 
@@ -52,7 +52,11 @@ class ChosenUNet:
 
 
 def choose_unet(
-    name: str, *, batch: int = GUIDED_BATCH, context_length: int | None = None
+    name: str,
+    *,
+    batch: int = GUIDED_BATCH,
+    context_length: int | None = None,
+    granularity: Granularity | None = None,
 ) -> ChosenUNet:
     """Find a UNet and analyse it.
 
@@ -62,6 +66,8 @@ def choose_unet(
         batch: pictures per forward pass; 2 is one picture under guidance.
         context_length: tokens of a prompt; by default what the pipeline's tokenizer says, that of
             the built-in UNet with the same configuration, or 77.
+        granularity: what counts as a block; by default what the blocks of a found UNet are, else
+            ``block``.
 
     Raises:
         UNetSourceError: if there is no such UNet, or its file is damaged.
@@ -70,12 +76,18 @@ def choose_unet(
     source = _find(name)
     config = unet_config(source.config)
     tokens = context_length or source.context_length or _usual_context_length(config)
-    inventory = take_inventory(config, batch=batch, context_length=tokens)
     changed = {BlockId.parse(block): n for block, n in source.multiplicities.items()}
+    inventory = take_inventory(
+        config,
+        granularity=granularity or granularity_of(changed),
+        batch=batch,
+        context_length=tokens,
+    )
     architecture = inventory.full().with_multiplicities(changed)
     inventory.check(architecture)
     options = [] if batch == GUIDED_BATCH else ["--batch", str(batch)]
     options += [] if context_length is None else ["--context-length", str(context_length)]
+    options += [] if granularity is None else ["--granularity", granularity]
     return ChosenUNet(name, shlex.join([name, *options]), inventory, architecture)
 
 

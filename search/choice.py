@@ -69,10 +69,22 @@ def choose_removals(
             continue
         best = left.pop(0)
         taken.append(best)
-        current = best.action.apply(current)
+        before, current = current, best.action.apply(current)
+        left = [c for c in left if _still_means(c.action, before, current, settings)]
         if settings.recheck:
             stale = {candidate.action for candidate in left}
     return taken
+
+
+def _still_means(
+    action: Action, before: Architecture, after: Architecture, settings: EvolutionSettings
+) -> bool:
+    """Whether an action is still one after another that may have shared blocks with it.
+
+    Where nothing is scored again, its score must be of the same blocks too.
+    """
+    left = action.changes(after)
+    return bool(left) and (settings.recheck > 0 or left == action.changes(before))
 
 
 def choose_additions(
@@ -87,11 +99,15 @@ def choose_additions(
         candidate
         for candidate in candidates
         if candidate.delta_clip > 0
-        and (candidate.distinguishable or not current[candidate.action.block])
+        and (candidate.distinguishable or candidate.action.brings_back(current))
     ]
     taken: list[Candidate] = []
+    before = current
     for candidate in sorted(worthwhile, key=lambda candidate: -candidate.value):
-        grown = candidate.action.apply(current)
+        action = candidate.action
+        if action.changes(current) != action.changes(before):
+            continue  # it shares blocks with one that was taken
+        grown = action.apply(current)
         if latency(grown) <= target_ms:
             taken.append(candidate)
             current = grown

@@ -75,9 +75,9 @@ class Candidate:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Candidate:
+    def from_json(cls, value: dict[str, Any], full: Architecture) -> Candidate:
         return cls(
-            Action.parse(value["action"]),
+            Action.parse(value["action"], full),
             value["clip"],
             value["delta_clip"],
             value["standard_error"],
@@ -145,7 +145,7 @@ class Decision:
             single = alone[c.action]
             by_itself = "" if single == c.delta_clip else f"; alone {single:+.4f}"
             lines.append(
-                f"{verb} {c.action.block}: {c.delta_clip:+.4f} CLIP "
+                f"{verb} {c.action.target}: {c.delta_clip:+.4f} CLIP "
                 f"(s.e. {c.standard_error:.4f}{doubt}{by_itself}) "
                 f"for {c.delta_latency_ms:+.2f} ms, value {c.value:.2e} per ms"
             )
@@ -183,8 +183,8 @@ class Decision:
             before=_architecture(value["before"], full),
             clip_before=value["clip_before"],
             latency_before_ms=value["latency_before_ms"],
-            candidates=tuple(Candidate.from_json(c) for c in value["candidates"]),
-            executed=tuple(Candidate.from_json(c) for c in value["executed"]),
+            candidates=tuple(Candidate.from_json(c, full) for c in value["candidates"]),
+            executed=tuple(Candidate.from_json(c, full) for c in value["executed"]),
             after=_architecture(value["after"], full),
             clip_after=value["clip_after"],
             latency_after_ms=value["latency_after_ms"],

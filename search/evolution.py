@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from decimal import ROUND_CEILING, Decimal
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from statistics import mean
@@ -24,6 +25,8 @@ from search.settings import EvolutionSettings
 from search.state import SearchState
 from search.store import EvaluationStore
 from supernet.architecture import Architecture
+from supernet.block_groups import block_groups
+from supernet.growth import Growth
 
 
 class Scorer(Protocol):
@@ -97,6 +100,9 @@ class Evolution:
         self.state_path = state_path
         self.track = track
         self.on_decision = on_decision
+        self.groups = [
+            group for each in settings.groups for group in block_groups(state.full, each)
+        ]
 
     def run(self) -> tuple[Architecture, Mapping[str, Tensor]]:
         """Search until the target is met, from wherever the state stands.
@@ -125,14 +131,19 @@ class Evolution:
         current = self.state.architecture
         return [
             action
-            for action in additions(current, self.latency.inventory)
+            for action in additions(
+                current, self.latency.inventory, self.groups, self.settings.growth
+            )
             if self.latency(action.apply(current)) <= self.settings.target_ms
         ]
 
     def _decide(self, round_: int, phase: str) -> Decision:
         current = self.state.architecture
         weights = self.scorer.load_weights(self.trainer.train(round_, current))
-        actions = list(removals(current)) if phase == "remove" else self._fitting_additions()
+        if phase == "remove":
+            actions = list(removals(current, self.groups))
+        else:
+            actions = self._fitting_additions()
         with self.track(f"round {round_}: evaluating actions", 1 + len(actions)) as on_progress:
             candidates = self._score(round_, weights, current, actions, on_progress)
         if phase == "remove":
@@ -141,7 +152,8 @@ class Evolution:
         else:
             taken = choose_additions(candidates, current, self.latency, self.settings.target_ms)
         after = apply_all((candidate.action for candidate in taken), current)
-        scores = self._clip_scores(round_, weights, [current, after])
+        begun = as_it_begins(after, current, self.settings.growth)
+        scores = self._clip_scores(round_, weights, [current, begun])
         return Decision(
             round=round_,
             phase=phase,
@@ -152,7 +164,7 @@ class Evolution:
             candidates=tuple(candidates),
             executed=tuple(taken),
             after=after,
-            clip_after=mean(scores[after.id]),
+            clip_after=mean(scores[begun.id]),
             latency_after_ms=self.latency(after),
         )
 
@@ -182,18 +194,19 @@ class Evolution:
         actions: Sequence[Action],
         on_progress: OnProgress = unseen,
     ) -> list[Candidate]:
-        changed = {action: action.apply(current) for action in actions}
-        architectures = [current, *changed.values()]
+        growth = self.settings.growth
+        judged = {action: judged_by(action, current, growth) for action in actions}
+        architectures = [current, *chain.from_iterable(judged.values())]
         scores = self._clip_scores(round_, weights, architectures, on_progress)
         now_ms = self.latency(current)
         return [
             score_action(
                 action,
-                scores[current.id],
-                scores[architecture.id],
-                self.latency(architecture) - now_ms,
+                scores[before.id],
+                scores[after.id],
+                self.latency(action.apply(current)) - now_ms,
             )
-            for action, architecture in changed.items()
+            for action, (before, after) in judged.items()
         ]
 
     def _clip_scores(
@@ -225,6 +238,29 @@ class Evolution:
         return scores
 
 
+def judged_by(
+    action: Action, current: Architecture, growth: Growth
+) -> tuple[Architecture, Architecture]:
+    """The two architectures whose CLIP scores tell what an action changes: before and after.
+
+    A copy that begins as the identity shows nothing by itself. It is worth what its source is: the
+    score with the source over that without (SnapFusion, Algorithm 1: "add copies of the blocks
+    with the largest values").
+    """
+    changes = action.changes(current) if growth == "identity" else {}
+    sources = {block: count - 2 for block, count in changes.items() if count > 1}
+    before = current.with_multiplicities(sources)
+    return before, as_it_begins(action.apply(current), current, growth)
+
+
+def as_it_begins(after: Architecture, before: Architecture, growth: Growth) -> Architecture:
+    """What computes the same as ``after`` does before any training of the copies new in it."""
+    if growth == "copy":
+        return after
+    new = {block: max(1, before[block]) for block in after.added}
+    return after.with_multiplicities({b: min(after[b], count) for b, count in new.items()})
+
+
 def apply_all(actions: Iterable[Action], architecture: Architecture) -> Architecture:
     for action in actions:
         architecture = action.apply(architecture)
@@ -237,8 +273,7 @@ def check_reachable(target_ms: float, latency: TableLatency) -> None:
     Raises:
         ValueError: naming the smallest latency that can be reached.
     """
-    full = latency.inventory.full()
-    fastest = full.without(block for block in full if latency.saved_by_removing(block) > 0)
+    full, fastest = latency.inventory.full(), latency.fastest()
     if target_ms < latency(fastest):
         least, share = latency(fastest), latency(fastest) / latency(full)
         raise ValueError(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from supernet.block_groups import Grouping
+from supernet.growth import Growth
+
 
 class EvolutionSettings(BaseModel):
     """How Algorithm 1 is run.
@@ -20,6 +23,9 @@ class EvolutionSettings(BaseModel):
         recheck: after every removal of a round, so many of the best ones left are scored again at
             a time, on top of those before; 0 scores every removal once, as the paper does.
         grow: whether to add blocks where the target leaves slack.
+        growth: how an added copy begins: as its source, and then it is scored by what it changes;
+            or as the ``identity``, and then by what its source is worth, as the paper does.
+        groups: which groups of blocks an action may remove or add at once, besides single blocks.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +35,8 @@ class EvolutionSettings(BaseModel):
     caution: float = Field(1.0, ge=0)
     recheck: int = Field(2, ge=0)
     grow: bool = True
+    growth: Growth = "copy"
+    groups: tuple[Grouping, ...] = ()
 
     def goal_ms(self, base_ms: float, round_: int) -> float:
         """Latency that round ``round_`` (from 1) has to reach, in ms."""

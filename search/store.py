@@ -17,8 +17,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.action import MAX_MULTIPLICITY
-from supernet.architecture import Architecture
+from supernet.architecture import MAX_MULTIPLICITY, Architecture
 
 _STUDY = "evounet"
 

@@ -10,17 +10,28 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, total_ordering
-from typing import Any
+from itertools import groupby
+from typing import Any, Literal
 
 RESNET = "resnet"
 CROSS_ATTENTION = "cross_attention"
-KINDS = (RESNET, CROSS_ATTENTION)
+TRANSFORMER_LAYER = "transformer_layer"
+KINDS = (RESNET, CROSS_ATTENTION, TRANSFORMER_LAYER)
+SITE_KINDS = (RESNET, CROSS_ATTENTION)  # of what stands in a stage; transformer layers stand inside
+
+MAX_MULTIPLICITY = 2  # a search adds one copy: the paper's Up-1 goes from 3 cross-attentions to 6
+
+# What counts as a block: a cross-attention block as a whole or, where it holds several transformer
+# layers (up to 10 in SDXL), each of these.
+Granularity = Literal["block", "transformer_layer"]
 
 _NUMBER = r"(0|[1-9][0-9]*)"  # one spelling per number, so that one block has one text form
 _STAGE = re.compile(rf"(down|up)\.{_NUMBER}|mid")
-_BLOCK = re.compile(rf"(resnet|cross_attention) (\S+)/{_NUMBER}")
+_BLOCK = re.compile(
+    rf"(resnet|cross_attention) (\S+)/{_NUMBER}|(transformer_layer) (\S+)/{_NUMBER}\.{_NUMBER}"
+)
 
 
 class ArchitectureError(ValueError):
@@ -33,16 +44,20 @@ class BlockId:
     """One removable block of a UNet.
 
     Attributes:
-        kind: ``resnet`` or ``cross_attention``.
+        kind: ``resnet``, ``cross_attention`` or ``transformer_layer``.
         stage: ``down.0`` ... ``mid`` ... ``up.3``, as in ``down_blocks.0`` of diffusers.
-        index: position among the blocks of this kind in the stage, from 0.
+        index: position among the blocks of this kind in the stage, from 0; of a transformer layer,
+            that of the cross-attention block which holds it.
+        layer: position of a transformer layer in its cross-attention block, from 0; else None.
 
-    Blocks sort in the order in which a forward pass meets them. As text: ``resnet down.0/1``.
+    Blocks sort in the order in which a forward pass meets them. As text: ``resnet down.0/1``,
+    ``transformer_layer mid/0.9``.
     """
 
     kind: str
     stage: str
     index: int
+    layer: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -51,6 +66,10 @@ class BlockId:
             raise ArchitectureError(f"unknown stage {self.stage!r}: use down.N, mid or up.N")
         if not _is_count(self.index):
             raise ArchitectureError(f"index of a block is {self.index!r}: use 0 or more")
+        if (self.layer is not None) != (self.kind == TRANSFORMER_LAYER):
+            raise ArchitectureError(f"a {TRANSFORMER_LAYER}, and it alone, has a layer's number")
+        if self.layer is not None and not _is_count(self.layer):
+            raise ArchitectureError(f"layer of a block is {self.layer!r}: use 0 or more")
 
     @classmethod
     def parse(cls, text: str) -> BlockId:
@@ -62,24 +81,42 @@ class BlockId:
         match = _BLOCK.fullmatch(text)
         if match is None:
             raise ArchitectureError(
-                f"not a block: {text!r}; write it like 'cross_attention down.0/1' or 'resnet mid/0'"
+                f"not a block: {text!r}; write it like 'cross_attention down.0/1', 'resnet mid/0' "
+                "or 'transformer_layer mid/0.3'"
             )
-        return cls(match[1], match[2], int(match[3]))
+        if match[1]:
+            return cls(match[1], match[2], int(match[3]))
+        return cls(match[4], match[5], int(match[6]), int(match[7]))
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.stage}/{self.index}"
+        layer = "" if self.layer is None else f".{self.layer}"
+        return f"{self.kind} {self.stage}/{self.index}{layer}"
+
+    @property
+    def site(self) -> BlockId:
+        """The block itself; of a transformer layer, the cross-attention block that holds it."""
+        if self.layer is None:
+            return self
+        return replace(self, kind=CROSS_ATTENTION, layer=None)
 
     @property
     def module_path(self) -> tuple[str, int]:
         """Path of the module list that holds this block in diffusers' UNet, and its place in it."""
         side, _, number = self.stage.partition(".")
         stage = "mid_block" if side == "mid" else f"{side}_blocks.{number}"
+        if self.layer is not None:
+            return f"{stage}.attentions.{self.index}.transformer_blocks", self.layer
         return f"{stage}.{'resnets' if self.kind == RESNET else 'attentions'}", self.index
 
     def _order(self) -> tuple[int, int, int, int]:
         side, _, number = self.stage.partition(".")
-        place = 2 * self.index + (self.kind == CROSS_ATTENTION)
-        return ("down", "mid", "up").index(side), int(number or 0), place, 0
+        place = 2 * self.index + (self.kind != RESNET)
+        return (
+            ("down", "mid", "up").index(side),
+            int(number or 0),
+            place,
+            -1 if self.layer is None else self.layer,
+        )
 
     def __lt__(self, other: BlockId) -> bool:
         return self._order() < other._order()
@@ -165,12 +202,34 @@ class Architecture:
         return self.with_multiplicities(dict.fromkeys(blocks, 0))
 
     @cached_property
+    def sites(self) -> Mapping[BlockId, tuple[BlockId, ...]]:
+        """What stands in the stages, each with its blocks: itself, or its transformer layers."""
+        grouped = groupby(self, lambda block: block.site)
+        return {site: tuple(blocks) for site, blocks in grouped}
+
+    @cached_property
     def removed(self) -> tuple[BlockId, ...]:
         return tuple(block for block, count in self.blocks if count == 0)
 
     @cached_property
     def added(self) -> tuple[BlockId, ...]:
         return tuple(block for block, count in self.blocks if count > 1)
+
+    @cached_property
+    def changes(self) -> tuple[tuple[BlockId, int], ...]:
+        """The blocks that do not run exactly once, with how often they do, in forward order.
+
+        A cross-attention block of which no transformer layer is left counts as removed itself:
+        its projections would only cost time.
+        """
+        changed: list[tuple[BlockId, int]] = []
+        for site, blocks in self.sites.items():
+            counts = [(block, self[block]) for block in blocks]
+            if not any(count for _, count in counts):
+                changed.append((site, 0))
+            else:
+                changed += [(block, count) for block, count in counts if count != 1]
+        return tuple(changed)
 
     @cached_property
     def id(self) -> str:
@@ -205,6 +264,12 @@ class Architecture:
         stages = {other.stage for other in self if other.kind == block.kind}
         known = [str(other) for other in self if other.stage == block.stage] or sorted(stages)
         return f"this UNet has no block '{block}'; there are: {', '.join(known)}"
+
+
+def granularity_of(blocks: Iterable[BlockId]) -> Granularity:
+    """The granularity at which these blocks are named."""
+    layered = any(block.kind == TRANSFORMER_LAYER for block in blocks)
+    return "transformer_layer" if layered else "block"
 
 
 def _is_count(value: object) -> bool:

@@ -13,11 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from supernet.architecture import (
     CROSS_ATTENTION,
     RESNET,
+    TRANSFORMER_LAYER,
     Architecture,
     ArchitectureError,
     BlockId,
+    granularity_of,
 )
 from supernet.inventory import Inventory, take_inventory, unet_config
+from supernet.parts import Block
 
 SPEC_VERSION = 1
 
@@ -36,6 +39,7 @@ class StageRow(_Value):
         channels: at its end.
         resnets: ResNet blocks of the base and of the found UNet.
         cross_attentions: cross-attention blocks likewise.
+        transformer_layers: in these; None in specs that do not count them.
     """
 
     stage: str
@@ -44,6 +48,7 @@ class StageRow(_Value):
     channels: int
     resnets: tuple[int, int]
     cross_attentions: tuple[int, int]
+    transformer_layers: tuple[int, int] | None = None
 
 
 class TableFigure(_Value):
@@ -97,8 +102,9 @@ class Spec(_Value):
         Raises:
             ArchitectureError: if the base has no such block, or it cannot run that often.
         """
-        inventory = take_inventory(unet_config(self.base))
         changed = {BlockId.parse(text): count for text, count in self.multiplicities.items()}
+        granularity = granularity_of(changed)
+        inventory = take_inventory(unet_config(self.base), granularity=granularity)
         architecture = inventory.full().with_multiplicities(changed)
         inventory.check(architecture)
         return architecture
@@ -108,20 +114,35 @@ def stage_rows(inventory: Inventory, architecture: Architecture) -> Iterator[Sta
     """The layer table: blocks by stage, in the base and under ``architecture``."""
     for stage, group in groupby(inventory.blocks, lambda block: block.id.stage):
         blocks = list(group)
-        resnets = [block for block in blocks if block.id.kind == RESNET]
-        attentions = [block for block in blocks if block.id.kind == CROSS_ATTENTION]
         signature = blocks[0].part.signature
         yield StageRow(
             stage=stage,
             height=signature.height,
             width=signature.width,
             channels=blocks[-1].part.signature.out_channels,
-            resnets=(len(resnets), sum(architecture[block.id] for block in resnets)),
-            cross_attentions=(
-                len(attentions),
-                sum(architecture[block.id] for block in attentions),
-            ),
+            resnets=_count([block for block in blocks if block.id.kind == RESNET], architecture),
+            cross_attentions=_count_attentions(blocks, architecture),
+            transformer_layers=_count_layers(blocks, architecture),
         )
+
+
+def _count(blocks: list[Block], architecture: Architecture) -> tuple[int, int]:
+    """How many of some blocks run, in the base and under an architecture."""
+    return len(blocks), sum(architecture[block.id] for block in blocks)
+
+
+def _count_attentions(blocks: list[Block], architecture: Architecture) -> tuple[int, int]:
+    whole = _count([block for block in blocks if block.id.kind == CROSS_ATTENTION], architecture)
+    layers = [block.id for block in blocks if block.id.kind == TRANSFORMER_LAYER]
+    sites = {layer.site for layer in layers}
+    left = {layer.site for layer in layers if architecture[layer]}
+    return whole[0] + len(sites), whole[1] + len(left)
+
+
+def _count_layers(blocks: list[Block], architecture: Architecture) -> tuple[int, int]:
+    depths = [(block, block.part.signature.transformer_layers) for block in blocks]
+    base = sum(depth for _, depth in depths)
+    return base, sum(depth * architecture[block.id] for block, depth in depths)
 
 
 def build_spec(

@@ -1,8 +1,9 @@
 """What runs in the place of a block that is removed or repeated.
 
 Every block of a diffusers UNet is residual or keeps its shape, so removing one leaves a path: a
-cross-attention block becomes the identity, a ResNet its shortcut (the identity where channels
-agree, the 1x1 convolution where they do not). This file needs torch and diffusers alone.
+cross-attention block or one of its transformer layers becomes the identity, a ResNet its shortcut
+(the identity where channels agree, the 1x1 convolution where they do not). This file needs torch
+and diffusers alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
 
@@ -18,6 +20,13 @@ class SkippedCrossAttention(nn.Module):
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor]:
         return (hidden_states,)
+
+
+class SkippedTransformerLayer(nn.Module):
+    """The identity, called as the layers of a ``Transformer2DModel`` are."""
+
+    def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        return hidden_states
 
 
 class SkippedResnet(nn.Module):
@@ -51,9 +60,13 @@ class BlockChain(nn.ModuleList):
 
 def skipped(block: nn.Module) -> nn.Module:
     """What is left of a block when it is removed."""
-    return SkippedResnet(block) if isinstance(block, ResnetBlock2D) else SkippedCrossAttention()
+    if isinstance(block, ResnetBlock2D):
+        return SkippedResnet(block)
+    if isinstance(block, Transformer2DModel):
+        return SkippedCrossAttention()
+    return SkippedTransformerLayer()
 
 
 def changes_shape(block: nn.Module) -> bool:
-    """Whether the block's output has other channels than its input, so no copy can follow it."""
+    """Whether the block's output has other channels than its input."""
     return isinstance(block, ResnetBlock2D) and block.in_channels != block.out_channels

@@ -5,16 +5,16 @@ This file needs torch and diffusers alone, besides the stand-ins beside it.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
 
-from supernet.architecture import Architecture, ArchitectureError, BlockId
+from supernet.architecture import Architecture, ArchitectureError, BlockId, granularity_of
+from supernet.growth import copies_of, new_copy
 from supernet.inventory import unet_config
-from supernet.stand_ins import BlockChain, changes_shape, skipped
+from supernet.stand_ins import BlockChain, skipped
 from supernet.unet_blocks import block_ids, find_block, replace_block
 
 
@@ -24,31 +24,27 @@ class StandaloneUNet(UNet2DConditionModel):
     It is called like its base, saves and loads with ``save_pretrained`` / ``from_pretrained`` and
     works in stock pipelines. Its configuration is the base's and ``multiplicities``.
 
+    Attributes:
+        architecture: which blocks it has.
+
     Args:
         multiplicities: text form of a block to how often it runs (0 removed, 2 or more with
             copies); blocks that are not named run once.
         base: the arguments of ``UNet2DConditionModel``.
 
     Raises:
-        ArchitectureError: if the base has no such block, a multiplicity is no whole number of 0
-            or more, or a block is repeated that changes its number of channels.
+        ArchitectureError: if the base has no such block, or a multiplicity is no whole number of 0
+            or more.
     """
 
     def __init__(self, multiplicities: Mapping[str, int] | None = None, **base: Any) -> None:
         super().__init__(**base)
         self.register_to_config(multiplicities=dict(multiplicities or {}))
-        architecture = architecture_of(self)
-        for block in architecture.removed:
-            replace_block(self, block, skipped(find_block(self, block)))
-        for block in architecture.added:
+        self.architecture = _architecture_of(self)
+        for block, count in self.architecture.changes:
             source = find_block(self, block)
-            if changes_shape(source):
-                raise ArchitectureError(
-                    f"'{block}' changes its number of channels, so a copy cannot follow it; "
-                    "use a multiplicity of 0 or 1"
-                )
-            copies = [copy.deepcopy(source) for _ in range(architecture[block] - 1)]
-            replace_block(self, block, BlockChain([source, *copies]))
+            copies = [new_copy(source) for _ in range(count - 1)]
+            replace_block(self, block, BlockChain([source, *copies]) if count else skipped(source))
 
     @staticmethod
     def _get_init_keys(input_class: type) -> set[str]:
@@ -60,8 +56,8 @@ class StandaloneUNet(UNet2DConditionModel):
 def materialize(unet: UNet2DConditionModel, architecture: Architecture) -> StandaloneUNet:
     """The standalone UNet of an architecture with the supernet's weights (copied).
 
-    Copies of a block begin with the weights of their source. The result computes what the
-    supernet computes under the architecture, and lies on the same device.
+    Copies of a block that the supernet does not own begin with the weights of their source. The
+    result computes what the supernet computes under the architecture, and lies on the same device.
 
     Args:
         unet: the supernet's UNet, with no architecture active.
@@ -79,21 +75,29 @@ def materialize(unet: UNet2DConditionModel, architecture: Architecture) -> Stand
             {**architecture.base.values, "multiplicities": changed}
         )
     weights = unet.state_dict()
-    own = standalone.state_dict()
-    for block in architecture.added:
-        path, index = block.module_path
-        prefix = f"{path}.{index}."
-        for name in [name for name in weights if name.startswith(prefix)]:
-            value = weights.pop(name)
-            for copy_index in range(architecture[block]):
-                weights[f"{prefix}{copy_index}.{name.removeprefix(prefix)}"] = value
-    standalone.load_state_dict({name: weights[name].clone() for name in own}, assign=True)
+    for block, count in architecture.changes:
+        if count > 1:
+            path, index = block.module_path
+            source = find_block(unet, block)
+            missing = count - 1 - len(copies_of(source))
+            chain = [source, *copies_of(source), *(new_copy(source) for _ in range(missing))]
+            for place, module in enumerate(chain):
+                for name, value in module.state_dict().items():
+                    weights[f"{path}.{index}.{place}.{name}"] = value
+    own = {name: weights[name].clone() for name in standalone.state_dict()}
+    standalone.load_state_dict(own, assign=True)
     return standalone.train(unet.training)
 
 
 def architecture_of(unet: UNet2DConditionModel) -> Architecture:
     """The architecture that a stock or standalone UNet has."""
-    base = unet_config(unet)
-    counts = unet.config.get("multiplicities") or {}
-    full = Architecture(base, tuple((block, 1) for block in block_ids(unet)))
-    return full.with_multiplicities({BlockId.parse(text): n for text, n in counts.items()})
+    return unet.architecture if isinstance(unet, StandaloneUNet) else _architecture_of(unet)
+
+
+def _architecture_of(unet: UNet2DConditionModel) -> Architecture:
+    """As the configuration says of a UNet whose blocks are all in their places."""
+    multiplicities = unet.config.get("multiplicities") or {}
+    counts = {BlockId.parse(text): count for text, count in multiplicities.items()}
+    blocks = block_ids(unet, granularity_of(counts))
+    full = Architecture(unet_config(unet), tuple((block, 1) for block in blocks))
+    return full.with_multiplicities(counts)

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from diffusers import UNet2DConditionModel
+from torch import nn
 
-from supernet.architecture import Architecture, ArchitectureError
+from supernet.architecture import Architecture, ArchitectureError, Granularity, granularity_of
+from supernet.growth import copies_of
 from supernet.inventory import Inventory, take_inventory, unet_config
-from supernet.stand_ins import BlockChain, skipped
+from supernet.stand_ins import BlockChain, changes_shape, skipped
 from supernet.supported import check_prompt_only
 from supernet.unet_blocks import find_block, replace_block
 
@@ -20,6 +22,11 @@ class Supernet:
     The UNet itself is not changed: for as long as an architecture is active, stateless stand-ins
     take the places of removed and repeated blocks. With every block on nothing is replaced, so
     outputs and gradients are those of stock diffusers, bit for bit.
+
+    Args:
+        unet: of any supported kind; grown or not.
+        granularity: what :meth:`full` and the inventory count as a block: cross-attention blocks,
+            or their transformer layers. Architectures of either kind can run.
 
     Example:
         >>> supernet = Supernet(unet)
@@ -32,7 +39,7 @@ class Supernet:
             whose blocks were removed or repeated already.
     """
 
-    def __init__(self, unet: UNet2DConditionModel) -> None:
+    def __init__(self, unet: UNet2DConditionModel, granularity: Granularity = "block") -> None:
         if unet.config.get("multiplicities"):
             raise ArchitectureError(
                 "blocks of this UNet were removed or repeated already; "
@@ -41,7 +48,7 @@ class Supernet:
         self.unet = unet
         config = unet_config(unet)
         check_prompt_only(config)
-        self.inventory: Inventory = take_inventory(config)
+        self.inventory: Inventory = take_inventory(config, granularity=granularity)
 
     def full(self) -> Architecture:
         """The architecture with every block once: the base UNet."""
@@ -51,23 +58,28 @@ class Supernet:
     def running(self, architecture: Architecture) -> Iterator[UNet2DConditionModel]:
         """The UNet running ``architecture``; as it was again on leaving.
 
-        Repeated blocks share the weights of their source.
+        Copies that the UNet does not own (see :mod:`supernet.growth`) share the weights of their
+        source; what would follow a ResNet that changes its channels is the identity until then.
 
         Raises:
-            ArchitectureError: if the architecture is of another base or repeats a block that
-                changes its number of channels.
+            ArchitectureError: if the architecture is of another base.
         """
-        self.inventory.check(architecture)
+        granularity = granularity_of(architecture)
+        take_inventory(self.inventory.config, granularity=granularity).check(architecture)
         replaced = []
         try:
-            for block, count in architecture.blocks:
-                if count == 1:
-                    continue
+            for block, count in architecture.changes:
                 original = find_block(self.unet, block)
-                stand_in = BlockChain([original] * count) if count else skipped(original)
+                stand_in = _chain(original, count) if count else skipped(original)
                 replace_block(self.unet, block, stand_in.train(original.training))
                 replaced.append((block, original))
             yield self.unet
         finally:
             for block, original in replaced:
                 replace_block(self.unet, block, original)
+
+
+def _chain(block: nn.Module, count: int) -> BlockChain:
+    own = copies_of(block)[: count - 1]
+    shared = [] if changes_shape(block) else [block] * (count - 1 - len(own))
+    return BlockChain([block, *own, *shared])

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
 from diffusers import UNet2DConditionModel
 from torch import nn
 
-from supernet.architecture import CROSS_ATTENTION, RESNET, BlockId
+from supernet.architecture import (
+    CROSS_ATTENTION,
+    RESNET,
+    TRANSFORMER_LAYER,
+    BlockId,
+    Granularity,
+)
 
 
-def block_ids(unet: UNet2DConditionModel) -> list[BlockId]:
+def block_ids(unet: UNet2DConditionModel, granularity: Granularity = "block") -> list[BlockId]:
     """The removable blocks of a UNet in forward order."""
     stages = [(f"down.{i}", stage) for i, stage in enumerate(unet.down_blocks)]
     if unet.mid_block is not None:
         stages.append(("mid", unet.mid_block))
     stages += [(f"up.{i}", stage) for i, stage in enumerate(unet.up_blocks)]
-    return sorted(
-        BlockId(kind, name, index)
-        for name, stage in stages
-        for kind, attribute in ((RESNET, "resnets"), (CROSS_ATTENTION, "attentions"))
-        for index in range(len(getattr(stage, attribute, ())))
-    )
+    ids: list[BlockId] = []
+    for name, stage in stages:
+        ids += [BlockId(RESNET, name, index) for index in range(len(stage.resnets))]
+        for index, attention in enumerate(getattr(stage, "attentions", ())):
+            ids += _attention_ids(BlockId(CROSS_ATTENTION, name, index), attention, granularity)
+    return sorted(ids)
+
+
+def _attention_ids(block: BlockId, attention: Any, granularity: Granularity) -> Iterable[BlockId]:
+    depth = len(attention.transformer_blocks)
+    if granularity == "block" or depth < 2:
+        return [block]
+    return [replace(block, kind=TRANSFORMER_LAYER, layer=layer) for layer in range(depth)]
 
 
 def find_block(unet: UNet2DConditionModel, block: BlockId) -> nn.Module:

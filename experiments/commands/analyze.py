@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.unet_options import Batch, ContextLength, UNet
+from experiments.commands.unet_options import Batch, ContextLength, Granularity, UNet
 
 
 def analyze(
@@ -18,6 +18,7 @@ def analyze(
     ] = None,
     batch: Batch = 2,
     context_length: ContextLength = None,
+    granularity: Granularity = None,
     json_: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", dir_okay=False, help="also write the analysis here"),
@@ -37,7 +38,7 @@ def analyze(
     from latency_tables import LatencyTable, TableError, known_tables, load_table
     from search.state import write_atomically
 
-    chosen = choose_unet(unet, batch=batch, context_length=context_length)
+    chosen = choose_unet(unet, batch=batch, context_length=context_length, granularity=granularity)
     arguments = chosen.arguments
     tables: dict[str, LatencyTable | TableError] = (
         {name: load_table(name, unet=arguments) for name in table}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.commands.unet_options import Batch, ContextLength, one_unet
+from experiments.commands.unet_options import Batch, ContextLength, Granularity, one_unet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,6 +87,7 @@ def profile(
     ] = None,
     batch: Batch = 2,
     context_length: ContextLength = None,
+    granularity: Granularity = None,
     rounds: Annotated[int, typer.Option(min=2, help="timings of every part")] = 30,
     again: Annotated[
         bool,
@@ -121,7 +122,12 @@ def profile(
         packages,
     )
     console = Console()
-    chosen = choose_unet(one_unet(unet, unet_option), batch=batch, context_length=context_length)
+    chosen = choose_unet(
+        one_unet(unet, unet_option),
+        batch=batch,
+        context_length=context_length,
+        granularity=granularity,
+    )
     target = find_target(table, out) if table is not None else None
     if target is not None and target.existing is not None:
         choice = choice.completed_by(target.existing)

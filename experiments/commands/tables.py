@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.unet_options import Batch, ContextLength, UNet
+from experiments.commands.unet_options import Batch, ContextLength, Granularity, UNet
 
 app = typer.Typer(no_args_is_help=True, help="List, show, check, add and compare latency tables.")
 
@@ -112,6 +112,7 @@ def coverage(
     table: TableOption,
     batch: Batch = 2,
     context_length: ContextLength = None,
+    granularity: Granularity = None,
 ) -> None:
     """Tell which parts of a UNet lack a row in a table, and the command that measures them.
 
@@ -124,7 +125,7 @@ def coverage(
     from experiments.unets import choose_unet
     from latency_tables import load_table
 
-    chosen = choose_unet(unet, batch=batch, context_length=context_length)
+    chosen = choose_unet(unet, batch=batch, context_length=context_length, granularity=granularity)
     covered = Coverage.of(chosen.inventory, load_table(table, unet=chosen.arguments))
     if covered.missing:
         print_table(coverage_view(covered))
@@ -139,6 +140,7 @@ def calibrate(
     table: TableOption,
     batch: Batch = 2,
     context_length: ContextLength = None,
+    granularity: Granularity = None,
     architectures: Annotated[
         int, typer.Option(min=3, help="the smallest, the full one, and random ones")
     ] = 8,
@@ -158,7 +160,7 @@ def calibrate(
     from experiments.profiling import find_target
     from experiments.unets import choose_unet
 
-    chosen = choose_unet(unet, batch=batch, context_length=context_length)
+    chosen = choose_unet(unet, batch=batch, context_length=context_length, granularity=granularity)
     target = find_target(table)
     choice = ProfilerChoice()
     if target.existing is not None:
@@ -190,6 +192,7 @@ def derive(
     ] = None,
     batch: Batch = 2,
     context_length: ContextLength = None,
+    granularity: Granularity = None,
 ) -> None:
     """Make a table from the published latency of a whole UNet, shared out by MACs.
 
@@ -202,6 +205,6 @@ def derive(
     from experiments.unets import choose_unet
     from latency_tables import user_folders, write_table
 
-    chosen = choose_unet(unet, batch=batch, context_length=context_length)
+    chosen = choose_unet(unet, batch=batch, context_length=context_length, granularity=granularity)
     table = derive_table(chosen, total_ms, about)
     typer.echo(f"table: {write_table(table, out or user_folders()[0])}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,14 @@ Batch = Annotated[int, typer.Option(min=1, help="pictures per pass; 2 is one und
 ContextLength = Annotated[
     int | None,
     typer.Option(min=1, help="tokens of a prompt; by default what the UNet's tokenizer takes"),
+]
+
+Granularity = Annotated[
+    Literal["block", "transformer_layer"] | None,
+    typer.Option(
+        "--granularity",
+        help="what may be removed: cross-attention blocks (by default), or their layers one by one",
+    ),
 ]
 
 

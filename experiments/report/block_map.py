@@ -12,11 +12,13 @@ import plotly.graph_objects as go
 from evaluators.latency import TableLatency
 from experiments.report.look import (
     CLEAR,
+    GROUP,
     INK,
     KIND_COLORS,
     KIND_LETTERS,
     KIND_NAMES,
     canvas,
+    kind_of,
     signed,
     value_text,
 )
@@ -29,23 +31,26 @@ from experiments.report.u_layout import (
     u_rows,
 )
 from search.decision import Candidate, Decision
-from supernet.architecture import KINDS, BlockId
+from supernet.architecture import SITE_KINDS, BlockId
 
-_CELL_TRACES = list(range(len(KINDS)))  # the first ones of the figure
+_CELL_TRACES = list(range(len(SITE_KINDS)))  # the first ones of the figure
 NEVER_SCORED = "rgba(125, 133, 144, 0.45)"
 
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of a block.
+    """What became of a ResNet or a cross-attention block.
 
     Attributes:
-        count: how often it runs in the end.
+        count: how often it runs in the end; where its transformer layers are removed one by one,
+            how many of them do.
+        base_count: the same in the base.
         round: of the last decision that changed it; None if none did.
         score: the last candidate that was about it, and its round; None if there was none.
     """
 
     count: int
+    base_count: int
     round: int | None
     score: tuple[int, Candidate] | None
 
@@ -64,12 +69,20 @@ class Fate:
 
 
 def fates(latency: TableLatency, decisions: Sequence[Decision]) -> dict[BlockId, Fate]:
-    """What became of every block of the base."""
+    """What became of every ResNet and cross-attention block of the base."""
     last = decisions[-1].after if decisions else latency.inventory.full()
-    changed = {action.block: d.round for d in decisions for action in d.taken}
-    scores = {c.action.block: (d.round, c) for d in decisions for c in d.candidates}
+    changed = {b.site: d.round for d in decisions for a in d.taken for b in a.members}
+    scores = {
+        c.action.members[0].site: (d.round, c)
+        for d in decisions
+        for c in d.candidates
+        if kind_of(c.action) != GROUP
+    }
     return {
-        block: Fate(count, changed.get(block), scores.get(block)) for block, count in last.blocks
+        site: Fate(
+            sum(last[block] for block in blocks), len(blocks), changed.get(site), scores.get(site)
+        )
+        for site, blocks in last.sites.items()
     }
 
 
@@ -81,12 +94,14 @@ def block_map(latency: TableLatency, decisions: Sequence[Decision]) -> go.Figure
     """
     fate = fates(latency, decisions)
     rows = u_rows(latency.inventory)
-    cells = {kind: [c for row in rows for c in row.cells if c.block.kind == kind] for kind in KINDS}
+    cells = {
+        kind: [c for row in rows for c in row.cells if c.block.kind == kind] for kind in SITE_KINDS
+    }
     depth = 1 + max(row.depth for row in rows)
     figure = canvas(130 + 80 * depth, barmode="overlay", margin={"l": 4, "r": 4, "t": 8, "b": 64})
-    figure.add_traces([_cells(latency, kind, cells[kind], fate) for kind in KINDS])
-    figure.add_traces([_legend_entry(kind) for kind in KINDS])
-    removed = [c for kind in KINDS for c in cells[kind] if fate[c.block].count == 0]
+    figure.add_traces([_cells(latency, kind, cells[kind], fate) for kind in SITE_KINDS])
+    figure.add_traces([_legend_entry(kind) for kind in SITE_KINDS])
+    removed = [c for kind in SITE_KINDS for c in cells[kind] if fate[c.block].count == 0]
     figure.update_layout(
         shapes=[*u_lines(rows), *(dashed_outline(cell) for cell in removed)],
         annotations=[stage_label(row) for row in rows],
@@ -128,33 +143,42 @@ def _legend_entry(kind: str) -> go.Bar:
 
 def _text(kind: str, fate: Fate) -> str:
     times = f"×{fate.count}" if fate.count > 1 else ""
+    if fate.base_count > 1:
+        times = f" {fate.count}/{fate.base_count}"
     when = f"<br>r{fate.round}" if fate.round is not None else ""
     return f"<b>{KIND_LETTERS[kind]}{times}</b>{when}"
 
 
 def _describe(latency: TableLatency, block: BlockId, fate: Fate) -> str:
-    part = latency.inventory.by_id[block].part
+    inventory = latency.inventory
+    blocks = inventory.full().sites[block]
+    signature = inventory.by_id[blocks[0]].part.signature
+    parameters = inventory.parameters(inventory.full())
+    parameters -= inventory.parameters(inventory.full().without(blocks))
     lines = [
         f"<b>{block}</b>",
-        f"{part.signature.in_channels} to {part.signature.out_channels} channels",
-        f"{latency.saved_by_removing(block):.2f} ms, {part.parameters:,} parameters",
+        f"{signature.in_channels} to {signature.out_channels} channels",
+        f"{latency.saved_by_removing(*blocks):.2f} ms, {parameters:,} parameters",
     ]
     if fate.round is not None:
-        lines.append(f"{_NOW.get(fate.count, 'doubled')} in round {fate.round}")
+        lines.append(f"{_now(fate)} in round {fate.round}")
     if fate.score is None:
         return "<br>".join([*lines, "not scored yet"])
     round_, candidate = fate.score
     return "<br>".join(
         [
             *lines,
-            f"{'removing' if candidate.action.change < 0 else 'adding'} it in round {round_}:",
+            f"{candidate.action} in round {round_}:",
             f"ΔCLIP {signed(candidate.delta_clip, 4)} ± {candidate.standard_error:.4f}",
             f"value {value_text(candidate.value)} CLIP per ms",
         ]
     )
 
 
-_NOW = {0: "removed", 1: "back"}
+def _now(fate: Fate) -> str:
+    if fate.base_count > 1:
+        return f"{fate.count} of {fate.base_count} transformer layers, last changed"
+    return {0: "removed", 1: "back"}.get(fate.count, "doubled")
 
 
 def _kind_colors(kind: str, cells: Sequence[Cell], fate: dict[BlockId, Fate]) -> list[str]:
@@ -168,9 +192,9 @@ def _text_colors(cells: Sequence[Cell], fate: dict[BlockId, Fate]) -> list[str]:
 def _colorings(cells: dict[str, list[Cell]], fate: dict[BlockId, Fate]) -> dict[str, Any]:
     """The buttons that colour the cells by kind, CLIP score or value."""
     by_kind = {
-        "marker.color": [_kind_colors(kind, cells[kind], fate) for kind in KINDS],
+        "marker.color": [_kind_colors(kind, cells[kind], fate) for kind in SITE_KINDS],
         "marker.coloraxis": None,
-        "insidetextfont.color": [_text_colors(cells[kind], fate) for kind in KINDS],
+        "insidetextfont.color": [_text_colors(cells[kind], fate) for kind in SITE_KINDS],
     }
     return {
         "type": "buttons",
@@ -207,7 +231,9 @@ def _scale(title: str) -> dict[str, Any]:
 def _by_number(
     cells: dict[str, list[Cell]], fate: dict[BlockId, Fate], attribute: str
 ) -> dict[str, Any]:
-    numbers = [[getattr(fate[cell.block], attribute) for cell in cells[kind]] for kind in KINDS]
+    numbers = [
+        [getattr(fate[cell.block], attribute) for cell in cells[kind]] for kind in SITE_KINDS
+    ]
     return {
         "marker.color": [[n if math.isfinite(n) else NEVER_SCORED for n in row] for row in numbers],
         "marker.coloraxis": "coloraxis",

@@ -7,14 +7,17 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from search.action import Action
 from supernet.architecture import CROSS_ATTENTION, RESNET
+
+GROUP = "group"  # of actions on more than one ResNet or cross-attention block
 
 # Of the palette of Okabe and Ito, which stays apart for colour-blind eyes; these also stand out
 # from white and from black.
-KIND_COLORS = {RESNET: "#0072B2", CROSS_ATTENTION: "#D55E00"}
-KIND_LETTERS = {RESNET: "R", CROSS_ATTENTION: "A"}
-KIND_NAMES = {RESNET: "ResNet", CROSS_ATTENTION: "cross-attention"}
-KIND_SYMBOLS = {RESNET: "square", CROSS_ATTENTION: "circle"}
+KIND_COLORS = {RESNET: "#0072B2", CROSS_ATTENTION: "#D55E00", GROUP: "#CC79A7"}
+KIND_LETTERS = {RESNET: "R", CROSS_ATTENTION: "A", GROUP: "G"}
+KIND_NAMES = {RESNET: "ResNet", CROSS_ATTENTION: "cross-attention", GROUP: "group"}
+KIND_SYMBOLS = {RESNET: "square", CROSS_ATTENTION: "circle", GROUP: "diamond"}
 TARGET = "#009E73"
 
 # Middle tones are readable on a light page and on a dark one.
@@ -41,6 +44,12 @@ def canvas(height: int, **layout: Any) -> go.Figure:
         update(gridcolor=FAINT, zeroline=False, automargin=True, title_standoff=standoff)
     figure.update_layout(**layout)
     return figure
+
+
+def kind_of(action: Action) -> str:
+    """What an action is on, as a key of the colours, letters and symbols."""
+    sites = {block.site for block in action.members}
+    return GROUP if len(sites) > 1 else sites.pop().kind
 
 
 def signed(number: float, digits: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from experiments.report.look import KIND_LETTERS, signed, value_text
+from experiments.report.look import KIND_LETTERS, kind_of, signed, value_text
 from search.decision import Candidate, Decision
 
 _HEAD = """<thead><tr><th scope="col">action</th><th scope="col">ΔCLIP ± s.e.</th>
@@ -48,11 +48,11 @@ def _headline(decision: Decision) -> str:
 
 
 def _row(candidate: Candidate, taken: bool) -> str:
-    block = candidate.action.block
+    kind = kind_of(candidate.action)
     doubt = "" if candidate.distinguishable else " <small>not distinguishable from zero</small>"
     return (
         f'<tr class="{"taken" if taken else "left"}">'
-        f'<th scope="row"><i class="kind {block.kind}">{KIND_LETTERS[block.kind]}</i> '
+        f'<th scope="row"><i class="kind {kind}">{KIND_LETTERS[kind]}</i> '
         f"{escape(str(candidate.action)).replace('-', '−')}</th>"
         f"<td>{signed(candidate.delta_clip, 4)} ± {candidate.standard_error:.4f}{doubt}</td>"
         f"<td>{signed(candidate.delta_latency_ms, 2)}</td>"

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from evaluators.latency import TableLatency
 from experiments.report.look import CLEAR, INK, KIND_COLORS, KIND_NAMES, canvas
-from supernet.architecture import KINDS, Architecture
+from supernet.architecture import SITE_KINDS, Architecture
 
 REST = "rest"
 
@@ -43,11 +43,10 @@ def stage_latency(latency: TableLatency, found: Architecture) -> go.Figure:
 
 def stage_ms(latency: TableLatency, architecture: Architecture, stage: str, kind: str) -> float:
     """Milliseconds of a stage's blocks of one kind, over what stays when they are removed."""
-    return sum(
-        count * latency.saved_by_removing(block)
-        for block, count in architecture.blocks
-        if (block.stage, block.kind) == (stage, kind)
+    without = architecture.without(
+        block for block in architecture if (block.stage, block.site.kind) == (stage, kind)
     )
+    return latency(architecture) - latency(without)
 
 
 def _add_bars(
@@ -92,7 +91,7 @@ def _parts(
     latency: TableLatency, architecture: Architecture, rows: Sequence[str]
 ) -> Iterator[tuple[str, str, list[float]]]:
     """Name, colour and milliseconds in every row, of what a bar is stacked of."""
-    for kind in KINDS:
+    for kind in SITE_KINDS:
         ms = [stage_ms(latency, architecture, stage, kind) for stage in rows]
         yield KIND_NAMES[kind], KIND_COLORS[kind], ms
     always = latency(latency.inventory.smallest())

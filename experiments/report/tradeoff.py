@@ -9,17 +9,19 @@ from itertools import pairwise
 import plotly.graph_objects as go
 
 from experiments.report.look import (
+    GROUP,
     INK,
     KIND_COLORS,
     KIND_NAMES,
     KIND_SYMBOLS,
     TARGET,
     canvas,
+    kind_of,
     signed,
     value_text,
 )
 from search.decision import Candidate, Decision
-from supernet.architecture import KINDS
+from supernet.architecture import SITE_KINDS
 
 Scored = tuple[Decision, Candidate]
 
@@ -34,9 +36,11 @@ def tradeoff(decisions: Sequence[Decision], target_ms: float, table: str) -> go.
     """
     scored = [(decision, c) for decision in decisions for c in decision.candidates]
     figure = canvas(480)
-    for kind in KINDS:
-        figure.add_trace(_legend_entry(kind))
-        figure.add_trace(_candidates(kind, [s for s in scored if s[1].action.block.kind == kind]))
+    for kind in (*SITE_KINDS, GROUP):
+        of_kind = [(d, c) for d, c in scored if kind_of(c.action) == kind]
+        if of_kind or kind != GROUP:
+            figure.add_trace(_legend_entry(kind))
+            figure.add_trace(_candidates(kind, of_kind))
     figure.add_trace(_rings([(d, c) for d, c in scored if c.action in d.taken]))
     figure.add_trace(_trainings(decisions))
     figure.add_trace(_steps(decisions))

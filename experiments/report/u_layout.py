@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.report.look import FAINT, INK
 from supernet.architecture import BlockId
-from supernet.inventory import Block, Inventory
+from supernet.inventory import Inventory
 
 CELL_WIDTH = 0.84  # of a place that is 1 wide
 ROW_HEIGHT = 1.6  # of a cell that is 1 high; the space between rows holds the stage's name
@@ -19,7 +19,7 @@ _SIDES = ("down", "mid", "up")
 
 @dataclass(frozen=True)
 class Cell:
-    """One block at its place: the centre, x to the right, y upwards."""
+    """A ResNet or cross-attention block at its place: the centre, x to the right, y upwards."""
 
     block: BlockId
     x: float
@@ -53,7 +53,8 @@ class Row:
 
 def u_rows(inventory: Inventory) -> list[Row]:
     """The stages of a UNet: down on the left, up on the right, the middle below both."""
-    stages = [(name, list(blocks)) for name, blocks in groupby(inventory.blocks, _stage)]
+    sites = groupby(inventory.full().sites, lambda site: site.stage)
+    stages = [(name, list(blocks)) for name, blocks in sites]
     lengths = {side: [len(b) for name, b in stages if name.startswith(side)] for side in _SIDES}
     width = max(lengths["down"]) + GAP + max(lengths["up"])
     bottom = len(lengths["down"])
@@ -63,7 +64,11 @@ def u_rows(inventory: Inventory) -> list[Row]:
         spare = width - len(blocks)
         depth = {"down": int(number or 0), "mid": bottom, "up": bottom - 1 - int(number or 0)}
         start = {"down": 0.0, "mid": spare / 2, "up": spare}
-        rows.append(_row(name, blocks, depth[side], start[side]))
+        signature = next(b.part.signature for b in inventory.blocks if b.id.stage == name)
+        size = signature.height, signature.width
+        y = -ROW_HEIGHT * depth[side]
+        cells = tuple(Cell(block, start[side] + i, y) for i, block in enumerate(blocks))
+        rows.append(Row(name, size, depth[side], cells))
     return rows
 
 
@@ -126,16 +131,6 @@ def stage_label(row: Row) -> dict[str, Any]:
         "showarrow": False,
         "font": {"size": 12},
     }
-
-
-def _stage(block: Block) -> str:
-    return block.id.stage
-
-
-def _row(name: str, blocks: list[Block], depth: int, start: float) -> Row:
-    signature = blocks[0].part.signature
-    cells = (Cell(b.id, start + i, -ROW_HEIGHT * depth) for i, b in enumerate(blocks))
-    return Row(name, (signature.height, signature.width), depth, tuple(cells))
 
 
 def _path(path: str, color: str, width: float, dash: str) -> dict[str, Any]:

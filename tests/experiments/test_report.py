@@ -20,7 +20,8 @@ from experiments.report.tradeoff import tradeoff
 from search.action import Action, removals
 from search.decision import Candidate, Decision
 from supernet.architecture import Architecture, BlockId
-from supernet.inventory import Inventory, Part, take_inventory, unet_config
+from supernet.inventory import Inventory, take_inventory, unet_config
+from supernet.parts import Part
 
 HEADINGS = (
     "CLIP score against latency",
@@ -263,9 +264,9 @@ def test_candidates_are_listed_in_the_order_of_choice(decisions):
     removal = decisions[0]
     page = round_details([removal])
     listed = re.findall(r"</i> −(\S+ \S+)</th>", page)
-    taken = [str(action.block) for action in removal.taken]
+    taken = [str(action.target) for action in removal.taken]
     left = [c for c in removal.candidates if c.action not in removal.taken]
-    others = [str(c.action.block) for c in sorted(left, key=lambda c: c.value)]
+    others = [str(c.action.target) for c in sorted(left, key=lambda c: c.value)]
     assert listed == taken + others
     for candidate in removal.executed:
         assert f"<td>{signed(candidate.delta_clip, 4)} ± 0.0030" in page

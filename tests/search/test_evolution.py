@@ -134,7 +134,7 @@ def test_additive_blocks_go_in_the_order_of_their_true_value(tmp_path: Path) -> 
     found = run.run()
     check_search(run, found)
     value = {block: TRUTH.importance[block] / LATENCY.saved_by_removing(block) for block in FULL}
-    *order, last = [action.block for action in run.told[0].taken]
+    *order, last = [action.target for action in run.told[0].taken]
     assert [value[b] for b in order] == sorted(value.values())[: len(order)]
     too_slow = LATENCY(FULL.without(order)) - run.settings.target_ms
     assert too_slow > 0

@@ -51,7 +51,7 @@ def summed(
     candidates: Sequence[Candidate], base_ms: float, start: Architecture
 ) -> Callable[[Architecture], float]:
     """The latency function under which every candidate has the latency that it claims."""
-    by_block = {c.action.block: c.action.change * c.delta_latency_ms for c in candidates}
+    by_block = {c.action.target: c.action.change * c.delta_latency_ms for c in candidates}
     return lambda architecture: (
         base_ms + sum(by_block.get(b, 0.0) * (n - start[b]) for b, n in architecture.blocks)
     )
@@ -120,7 +120,7 @@ def test_rechecking_finds_the_best_group_member_every_time(
     def rescore(reduced: Architecture, actions: Sequence[Action]) -> list[Candidate]:
         asked.append(len(actions))
         gone = set(reduced.removed)
-        extra = {a: {a.block} | gone for a in actions}
+        extra = {a: {a.target} | gone for a in actions}
         return [
             replace(
                 c,
@@ -128,7 +128,7 @@ def test_rechecking_finds_the_best_group_member_every_time(
                 - sum(
                     loss
                     for pair, loss in in_common.items()
-                    if c.action.block in pair and pair <= extra[c.action]
+                    if c.action.target in pair and pair <= extra[c.action]
                 ),
             )
             for c in alone
@@ -161,7 +161,7 @@ def test_what_fell_behind_its_group_is_put_back() -> None:
     latency = summed([one, other, dear], 60.0, FULL)
 
     def rescore(reduced: Architecture, actions: Sequence[Action]) -> list[Candidate]:
-        assert reduced == FULL.without([one.action.block])
+        assert reduced == FULL.without([one.action.target])
         now = {other.action: replace(other, delta_clip=-0.5), dear.action: dear}
         return [now[action] for action in actions]
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from supernet.architecture import (
     CROSS_ATTENTION,
-    KINDS,
     RESNET,
+    SITE_KINDS,
+    TRANSFORMER_LAYER,
     Architecture,
     ArchitectureError,
     BlockId,
@@ -30,7 +31,11 @@ MID = BlockId(RESNET, "mid", 0)
 stages = st.one_of(
     st.just("mid"), st.builds("{}.{}".format, st.sampled_from(["down", "up"]), st.integers(0, 12))
 )
-block_ids = st.builds(BlockId, st.sampled_from(KINDS), stages, st.integers(0, 12))
+places = st.integers(0, 12)
+block_ids = st.one_of(
+    st.builds(BlockId, st.sampled_from(SITE_KINDS), stages, places),
+    st.builds(BlockId, st.just(TRANSFORMER_LAYER), stages, places, places),
+)
 architectures = st.dictionaries(block_ids, st.integers(0, 4), max_size=12).map(
     lambda counts: Architecture(BASE, tuple(sorted(counts.items())))
 )
@@ -49,6 +54,7 @@ def test_a_block_survives_its_text_form(block: BlockId) -> None:
 def test_the_text_form_of_a_block() -> None:
     assert str(BlockId(CROSS_ATTENTION, "down.0", 1)) == "cross_attention down.0/1"
     assert str(MID) == "resnet mid/0"
+    assert str(BlockId(TRANSFORMER_LAYER, "up.0", 2, 9)) == "transformer_layer up.0/2.9"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +63,10 @@ def test_the_text_form_of_a_block() -> None:
         "",
         "resnet",
         "resnet down.0",
+        "resnet down.0/1.0",
+        "cross_attention mid/0.3",
+        "transformer_layer mid/0",
+        "transformer_layer mid/0.01",
         "resnet down.0/",
         "resnet down.0/-1",
         "resnet down.0/01",

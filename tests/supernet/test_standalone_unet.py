@@ -168,7 +168,7 @@ def test_it_draws_in_a_stock_pipeline(supernet: Supernet, found: Architecture) -
         ({"convolution": 0}, "not a block: 'convolution'"),
         ({"resnet mid/0": -1}, "multiplicity of resnet mid/0 is -1"),
         ({"resnet mid/0": True}, "multiplicity of resnet mid/0 is True"),
-        ({"resnet up.0/0": 2}, r"'resnet up\.0/0' changes its number of channels"),
+        ({"resnet mid/0": 0, "transformer_layer mid/0.0": 0}, "no block 'transformer_layer mid"),
     ],
 )
 def test_impossible_multiplicities_are_refused(
