@@ -10,7 +10,6 @@ from diffusers import UNet2DConditionModel
 from supernet.architecture import Architecture, ArchitectureError
 from supernet.inventory import Inventory, take_inventory, unet_config
 from supernet.stand_ins import BlockChain, skipped
-from supernet.supported import check_prompt_only
 from supernet.unet_blocks import find_block, replace_block
 
 
@@ -39,9 +38,7 @@ class Supernet:
                 "make the supernet of the base UNet that it was found in"
             )
         self.unet = unet
-        config = unet_config(unet)
-        check_prompt_only(config)
-        self.inventory: Inventory = take_inventory(config)
+        self.inventory: Inventory = take_inventory(unet_config(unet))
 
     def full(self) -> Architecture:
         """The architecture with every block once: the base UNet."""
