@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import diffusers
 import torch
-import transformers
-from diffusers import StableDiffusionPipeline
-from safetensors import SafetensorError
 from torch import Tensor
 
 from evaluators.clip_score import ClipModel, ClipScorer
 from evaluators.generation import SamplingSettings, encode_prompts, generate
+from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
 from supernet.architecture import Architecture
 from supernet.supernet import Supernet
-
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -29,7 +22,7 @@ class EvaluatorSpec:
     """Everything that defines what an evaluator answers, apart from the UNet's weights.
 
     Attributes:
-        pipeline: folder or Hugging Face id of a Stable Diffusion pipeline.
+        pipeline: folder or Hugging Face id of a Stable Diffusion or SDXL pipeline.
         clip: the judge.
         prompts: what is drawn, with its noise.
         sampling: steps, guidance, precision and batch size.
@@ -65,33 +58,6 @@ class Evaluator:
         """CLIP score of every prompt, in the prompts' order."""
         scores = self.scorer.score(self.images(architecture), self.captions)
         return tuple(scores.tolist())
-
-
-def load_pipeline(name_or_folder: str) -> StableDiffusionPipeline:
-    """Load a Stable Diffusion pipeline in fp32.
-
-    Raises:
-        ValueError: if there is none under that name, or its files are damaged.
-    """
-    if not Path(name_or_folder).is_dir() and not _HUB_ID.fullmatch(name_or_folder):
-        raise ValueError(f"{name_or_folder}: no such folder; give a Stable Diffusion pipeline's")
-    # Their bars and warnings would stand between the lines of a message.
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            name_or_folder, safety_checker=None, use_safetensors=True
-        )
-    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
-        kind = "folder" if Path(name_or_folder).exists() else "folder or reachable Hugging Face id"
-        raise ValueError(
-            f"{name_or_folder}: no usable Stable Diffusion {kind} "
-            f"({' '.join(str(error).split())[:300]})"
-        ) from error
-    for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-        module.float().eval().requires_grad_(False)
-    return pipeline
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:

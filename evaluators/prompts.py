@@ -10,6 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+_STEPS = 2**60  # far from the seeds of starting noise
+
 
 @dataclass(frozen=True)
 class PromptSet:
@@ -46,9 +48,14 @@ class PromptSet:
 
     def noise(self, rows: range, shape: tuple[int, int, int]) -> Tensor:
         """Starting noise of some prompts, ``(len(rows), *shape)``, standard normal."""
-        return torch.stack([_noise(self.seed, row, shape) for row in rows])
+        return torch.stack(
+            [torch.randn(shape, generator=_generator(self.seed, row)) for row in rows]
+        )
+
+    def generators(self, rows: range) -> list[torch.Generator]:
+        """One for each of some prompts, for schedulers that add noise at every step."""
+        return [_generator(self.seed, row, _STEPS) for row in rows]
 
 
-def _noise(seed: int, row: int, shape: tuple[int, int, int]) -> Tensor:
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + row)
-    return torch.randn(shape, generator=generator)
+def _generator(seed: int, row: int, use: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(use + seed * 1_000_003 + row)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
+from typing import Any
 
-import torch
 from diffusers import UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from latency_tables import ModuleProfiler
 from supernet.architecture import Architecture
 from supernet.supernet import Supernet
+from supernet.tracing import example_inputs
 
 _WARM_UP_ROUNDS = 2
 
@@ -39,9 +40,12 @@ def measure_latency(
         The median of each.
     """
     with profiler.session():
-        runs = [
-            profiler.prepare_module(unet, _inputs(unet, batch, context_length)) for unet in unets
-        ]
+        runs = []
+        for unet in unets:
+            size = unet.config.sample_size
+            height, width = (size, size) if isinstance(size, int) else size
+            inputs = example_inputs(unet, batch, height, width, context_length)
+            runs.append(_prepare(profiler, unet, inputs))
         timers = [lambda run=run: profiler.time_ms(run) for run in runs]
         return [median(times) for times in _in_turns(timers, repetitions)]
 
@@ -70,12 +74,13 @@ def time_architectures(
     Returns:
         The timings of each architecture.
     """
-    inputs = _inputs(supernet.unet, batch, context_length)
+    latents = supernet.inventory.overhead
+    inputs = example_inputs(supernet.unet, batch, latents.height, latents.width, context_length)
     turns = 0
 
     def timer(architecture: Architecture) -> Callable[[], float]:
         with supernet.running(architecture) as unet:
-            run = profiler.prepare_module(unet, inputs)
+            run = _prepare(profiler, unet, inputs)
 
         def take_turn() -> float:
             nonlocal turns
@@ -101,14 +106,24 @@ def _in_turns(timers: Sequence[Callable[[], float]], rounds: int) -> list[list[f
     return [list(times) for times in zip(*turns[_WARM_UP_ROUNDS:], strict=True)]
 
 
-def _inputs(
-    unet: UNet2DConditionModel, batch: int, context_length: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Latents, a timestep and a prompt of the sizes that a UNet takes."""
-    config = unet.config
-    size = config.sample_size
-    height, width = (size, size) if isinstance(size, int) else size
-    generator = torch.Generator().manual_seed(0)
-    latents = torch.randn(batch, config.in_channels, height, width, generator=generator)
-    prompt = torch.randn(batch, context_length, config.cross_attention_dim, generator=generator)
-    return latents, torch.tensor(500.0), prompt
+class _Pass(nn.Module):
+    """A UNet that takes tensors by their position alone, as profilers hand them over."""
+
+    def __init__(self, unet: UNet2DConditionModel, added: Sequence[str]) -> None:
+        super().__init__()
+        self.unet = unet
+        self.added = added
+
+    def forward(
+        self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, *added: Tensor
+    ) -> Any:
+        conditions = dict(zip(self.added, added, strict=True)) or None
+        return self.unet(sample, timestep, encoder_hidden_states, added_cond_kwargs=conditions)
+
+
+def _prepare(
+    profiler: ModuleProfiler, unet: UNet2DConditionModel, inputs: Mapping[str, Any]
+) -> Callable[[], object]:
+    added = inputs["added_cond_kwargs"] or {}
+    tensors = (inputs["sample"], inputs["timestep"], inputs["encoder_hidden_states"])
+    return profiler.prepare_module(_Pass(unet, tuple(added)), (*tensors, *added.values()))

@@ -11,11 +11,11 @@ from experiments.run_folder import RunFolder, RunFolderError
 from supernet.spec import read_spec
 
 HOW_TO_DRAW = """\
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from supernet.standalone_unet import StandaloneUNet
 
 unet = StandaloneUNet.from_pretrained("{unet}")
-pipeline = StableDiffusionPipeline.from_pretrained("{pipeline}", unet=unet)
+pipeline = DiffusionPipeline.from_pretrained("{pipeline}", unet=unet)
 pipeline("...").images[0]"""
 
 

@@ -15,13 +15,13 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from diffusers import StableDiffusionPipeline
 from rich.console import Console
 from torch import Tensor
 
 from evaluators.clip_score import ClipScorer
-from evaluators.evaluator import EvaluatorSpec, load_pipeline, weights_digest
+from evaluators.evaluator import EvaluatorSpec, weights_digest
 from evaluators.latency import TableLatency
+from evaluators.pipelines import Pipeline, load_pipeline
 from evaluators.pool import EvaluatorPool, Evaluators
 from experiments.comparison import Comparison, Pictures, compare, draw
 from experiments.experiment import Experiment
@@ -32,7 +32,7 @@ from experiments.report import ReportData, SampleSet, write_report
 from experiments.report.sample_files import load_samples, save_samples
 from experiments.run_folder import RunFolder
 from experiments.run_log import RunLog
-from experiments.training import RoundTrainer, load_unet_weights
+from experiments.training import RoundTrainer, load_unet_weights, noise_schedule
 from latency_tables import load_table
 from search.decision import Decision
 from search.evolution import Evolution, check_reachable
@@ -43,7 +43,6 @@ from supernet.architecture import Architecture
 from supernet.inventory import take_inventory, unet_config
 from supernet.spec import ClipFigure, Provenance, Spec, TableFigure, build_spec
 from supernet.standalone_unet import StandaloneUNet, materialize
-from supernet.supported import check_prompt_only
 
 _SAMPLES = 12  # pictures of each UNet in the report
 
@@ -63,7 +62,7 @@ class Parts:
     """
 
     experiment: Experiment
-    pipeline: StableDiffusionPipeline
+    pipeline: Pipeline
     start: Mapping[str, Tensor]
     latencies: tuple[TableLatency, ...]
     target_ms: float
@@ -111,11 +110,13 @@ def prepare(experiment: Experiment) -> Parts:
     )
     check_disjoint(spec.prompts, comparison.prompts)
     pipeline = load_pipeline(spec.pipeline)
-    config = unet_config(pipeline.unet)
-    check_prompt_only(config)
+    noise_schedule(pipeline)  # as the training will; here only to hear of a fault early
     context_length = pipeline.tokenizer.model_max_length
-    granularity = experiment.search.granularity
-    inventory = take_inventory(config, granularity=granularity, context_length=context_length)
+    inventory = take_inventory(
+        unet_config(pipeline.unet),
+        granularity=experiment.search.granularity,
+        context_length=context_length,
+    )
     latencies = tuple(TableLatency(inventory, table) for table in tables)
     target_ms = experiment.latency.target(latencies[0](inventory.full()))
     check_reachable(target_ms, latencies[0])

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from evaluators.pipelines import Pipeline
 from experiments.experiment import TrainingSection
 from experiments.shapes.base import captions
 from experiments.shapes.dataset import draw
@@ -27,7 +28,7 @@ from supernet.supernet import Supernet
 class CaptionedData:
     """The training pictures of an experiment as latents; drawn and encoded when first asked for."""
 
-    def __init__(self, pipeline: StableDiffusionPipeline, pictures: int, seed: int) -> None:
+    def __init__(self, pipeline: Pipeline, pictures: int, seed: int) -> None:
         self.pipeline = pipeline
         self.count = pictures
         self.seed = seed
@@ -68,7 +69,7 @@ class RoundTrainer:
 
     def __init__(
         self,
-        pipeline: StableDiffusionPipeline,
+        pipeline: Pipeline,
         start: Mapping[str, Tensor],
         section: TrainingSection,
         seed: int,
@@ -77,7 +78,7 @@ class RoundTrainer:
     ) -> None:
         self.teacher = copy.deepcopy(pipeline.unet).requires_grad_(False)
         self.supernet = Supernet(pipeline.unet)
-        self.scheduler = pipeline.scheduler
+        self.scheduler = noise_schedule(pipeline)
         self.data = CaptionedData(pipeline, section.pictures, seed)
         self.start = start
         self.section = section
@@ -135,6 +136,24 @@ class RoundTrainer:
         return weights
 
 
+def noise_schedule(pipeline: Pipeline) -> DDIMScheduler:
+    """The noise that a pipeline's UNet was trained on, whichever sampler it is drawn with.
+
+    Samplers like SDXL's add noise on a scale of their own, which is not what the UNet takes.
+
+    Raises:
+        ValueError: if the pipeline's scheduler has no schedule of betas.
+    """
+    scheduler = pipeline.scheduler
+    if "beta_schedule" not in scheduler.config:
+        raise ValueError(
+            f"the pipeline's scheduler, {type(scheduler).__name__}, has no beta_schedule, so its "
+            "UNet cannot be trained as Stable Diffusion's are; give another pipeline"
+        )
+    schedule: DDIMScheduler = DDIMScheduler.from_config(scheduler.config)
+    return schedule
+
+
 def load_unet_weights(path: Path, unet: UNet2DConditionModel) -> dict[str, Tensor]:
     """Weights for a UNet from a safetensors file, in fp32.
 
@@ -178,7 +197,7 @@ class SupernetTraining(BaseModel):
 
 
 def train_supernet(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     settings: SupernetTraining,
     seed: int,
     path: Path,
@@ -206,7 +225,7 @@ def train_supernet(
     train(
         Supernet(pipeline.unet),
         data.batches(settings.training.batch_size, seed),
-        pipeline.scheduler,
+        noise_schedule(pipeline),
         settings.training,
         seed,
         teacher=teacher,

@@ -12,7 +12,6 @@ from supernet.architecture import Architecture, ArchitectureError, Granularity, 
 from supernet.growth import copies_of
 from supernet.inventory import Inventory, take_inventory, unet_config
 from supernet.stand_ins import BlockChain, changes_shape, skipped
-from supernet.supported import check_prompt_only
 from supernet.unet_blocks import find_block, replace_block
 
 
@@ -46,9 +45,7 @@ class Supernet:
                 "make the supernet of the base UNet that it was found in"
             )
         self.unet = unet
-        config = unet_config(unet)
-        check_prompt_only(config)
-        self.inventory: Inventory = take_inventory(config, granularity=granularity)
+        self.inventory: Inventory = take_inventory(unet_config(unet), granularity=granularity)
 
     def full(self) -> Architecture:
         """The architecture with every block once: the base UNet."""

@@ -1,8 +1,8 @@
-"""Which UNets evounet takes: Stable Diffusion's kind. All others are refused with the reason.
+"""Which UNets evounet takes: Stable Diffusion's and SDXL's kind. Others are refused with a reason.
 
 Block ids and signatures hold for UNets of ResNets and transformers that are conditioned on a
 timestep and a prompt, with or without SDXL's pooled prompt and picture size, and for no others.
-Training and drawing call ``unet(sample, timestep, encoder_hidden_states)``, so SDXL's waits.
+Settings without a rule change neither, or nothing at all where these blocks are used.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from supernet.architecture import ArchitectureError, UNetConfig
 
 _CONDITIONING = "this UNet is conditioned on more than a timestep and a prompt"
 _BLOCKS = "this UNet has parts for which there is no latency signature"
+_SCALE = "a removed ResNet of this UNet would leave its shortcut without the scale on it"
 
 # Settings of UNet2DConditionModel with the values that they may have, the default among them;
 # a list may have them in any mixture.
@@ -23,6 +24,8 @@ _RULES: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("encoder_hid_dim", (None,), _CONDITIONING),
     ("encoder_hid_dim_type", (None,), _CONDITIONING),
     ("attention_type", ("default",), _CONDITIONING),
+    ("class_embeddings_concat", (False,), _CONDITIONING),
+    ("time_cond_proj_dim", (None,), _CONDITIONING),
     ("down_block_types", ("CrossAttnDownBlock2D", "DownBlock2D"), _BLOCKS),
     ("mid_block_type", ("UNetMidBlock2DCrossAttn", "UNetMidBlock2D", None), _BLOCKS),
     ("up_block_types", ("CrossAttnUpBlock2D", "UpBlock2D"), _BLOCKS),
@@ -32,25 +35,14 @@ _RULES: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("time_embedding_type", ("positional",), _BLOCKS),
     ("conv_in_kernel", (3,), _BLOCKS),
     ("conv_out_kernel", (3,), _BLOCKS),
+    ("downsample_padding", (1,), _BLOCKS),
+    ("act_fn", ("silu", "swish"), _BLOCKS),
+    ("mid_block_scale_factor", (1,), _SCALE),
 )
 
 
-def check_prompt_only(config: UNetConfig) -> None:
-    """See that a UNet is conditioned on a timestep and a prompt alone, so that it can be searched.
-
-    Raises:
-        ArchitectureError: if it takes more.
-    """
-    value = config.values.get("addition_embed_type")
-    if value is not None:
-        raise ArchitectureError(
-            f"{_CONDITIONING}: addition_embed_type is {value!r}; it can be analysed and profiled, "
-            "but not yet trained, drawn with or searched"
-        )
-
-
 def check_supported(config: UNetConfig) -> None:
-    """See that a configuration is of a UNet that can be analysed and profiled.
+    """See that a configuration is of a UNet that evounet takes.
 
     Raises:
         ArchitectureError: naming the setting, its value, why it is refused and what it may be.

@@ -40,14 +40,8 @@ def trace(
         for name, module in unet.named_modules()
         if name
     ]
-    sample = torch.empty(batch, unet.config.in_channels, height, width, device="meta")
-    widths = unet.config.cross_attention_dim  # one, or the same one for every stage
-    context_width = widths if isinstance(widths, int) else widths[0]
-    context = torch.empty(batch, context_length, context_width, device="meta")
-    timestep = torch.empty(batch, device="meta")
-    added = _added_conditions(unet, batch)
     with torch.no_grad(), FlopCounterMode(display=False, depth=99) as counter:
-        unet(sample, timestep, context, added_cond_kwargs=added)
+        unet(**example_inputs(unet, batch, height, width, context_length))
     for hook in hooks:
         hook.remove()
     root = type(unet).__name__
@@ -58,16 +52,43 @@ def trace(
     return shapes, flops
 
 
+def example_inputs(
+    unet: UNet2DConditionModel, batch: int, height: int, width: int, context_length: int
+) -> dict[str, Any]:
+    """Random inputs for one pass of a UNet, on its device, by the names of its arguments.
+
+    ``sample`` ``(batch, in_channels, height, width)``, ``timestep`` ``(batch,)``,
+    ``encoder_hidden_states`` ``(batch, context_length, width)`` and ``added_cond_kwargs``: for
+    SDXL's UNets ``text_embeds`` ``(batch, width)`` and ``time_ids`` ``(batch, 6)``, else None.
+
+    Raises:
+        ArchitectureError: if there is no room for SDXL's conditions in the UNet's embedding.
+    """
+    widths = unet.config.cross_attention_dim  # one, or the same one for every stage
+    context_width = widths if isinstance(widths, int) else widths[0]
+    with torch.random.fork_rng(devices=[]), torch.device(unet.device):
+        torch.manual_seed(0)
+        return {
+            "sample": torch.randn(batch, unet.config.in_channels, height, width),
+            "timestep": torch.full((batch,), 500.0),
+            "encoder_hidden_states": torch.randn(batch, context_length, context_width),
+            "added_cond_kwargs": _added_conditions(unet, batch),
+        }
+
+
 def _added_conditions(unet: UNet2DConditionModel, batch: int) -> dict[str, torch.Tensor] | None:
     """What SDXL's UNet takes besides: the pooled prompt, and six numbers about picture sizes."""
     if unet.config.addition_embed_type != "text_time":
         return None
     sizes = 6
-    pooled = unet.add_embedding.linear_1.in_features - sizes * unet.add_time_proj.num_channels
-    return {
-        "text_embeds": torch.empty(batch, pooled, device="meta"),
-        "time_ids": torch.empty(batch, sizes, device="meta"),
-    }
+    embedded = unet.add_embedding.linear_1.in_features
+    pooled = embedded - sizes * unet.add_time_proj.num_channels
+    if pooled < 1:
+        raise ArchitectureError(
+            f"projection_class_embeddings_input_dim is {embedded}; it must be more than {sizes} "
+            f"times addition_time_embed_dim, which is {unet.add_time_proj.num_channels}"
+        )
+    return {"text_embeds": torch.randn(batch, pooled), "time_ids": torch.randn(batch, sizes)}
 
 
 def _note_shape(

@@ -15,8 +15,8 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from evaluators.clip_score import ClipModel, ClipScorer
-from evaluators.evaluator import load_pipeline
 from evaluators.generation import SamplingSettings, encode_prompts, generate
+from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
 from experiments.benchmarks.benchmark import Figure, Goal
 from experiments.experiment import PromptsSection

@@ -59,7 +59,7 @@ def supernet(
     """
     from rich.console import Console
 
-    from evaluators.evaluator import load_pipeline
+    from evaluators.pipelines import load_pipeline
     from experiments.experiment import resolve
     from experiments.models import pipeline_source, supernet_weights
     from experiments.progress import track

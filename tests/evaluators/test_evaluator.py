@@ -12,8 +12,9 @@ import torch
 from small_models import PROMPTS, SAMPLING
 
 from evaluators.clip_score import ClipScorer
-from evaluators.evaluator import Evaluator, EvaluatorSpec, load_pipeline, weights_digest
+from evaluators.evaluator import Evaluator, EvaluatorSpec, weights_digest
 from evaluators.generation import encode_prompts, generate
+from evaluators.pipelines import load_pipeline
 from supernet.architecture import Architecture, BlockId
 
 REMOVED = BlockId.parse("cross_attention mid/0")
@@ -130,6 +131,29 @@ def test_weights_that_do_not_fit_the_configuration(copied: Path) -> None:
     path = copied / "unet" / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps(config | {"cross_attention_dim": 24}))
+    assert refusal(copied).startswith(f"{copied}: no usable Stable Diffusion folder (")
+
+
+def test_a_pipeline_of_another_kind(copied: Path) -> None:
+    path = copied / "model_index.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps(index | {"_class_name": "StableDiffusion3Pipeline"}))
+    message = refusal(copied)
+    assert message.startswith(f"{copied}: field '_class_name' of model_index.json is 'StableDiff")
+    assert "only StableDiffusionPipeline and StableDiffusionXLPipeline are supported" in message
+
+
+def test_a_pipeline_without_a_text_encoder(sdxl_folder: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(sdxl_folder, tmp_path / "pipeline"))
+    path = folder / "model_index.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps(index | {"text_encoder": [None, None], "tokenizer": [None, None]}))
+    assert "this pipeline has no tokenizer and no text_encoder" in refusal(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "{"])
+def test_a_pipeline_with_a_damaged_index(copied: Path, content: str) -> None:
+    (copied / "model_index.json").write_text(content)
     assert refusal(copied).startswith(f"{copied}: no usable Stable Diffusion folder (")
 
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionPipeline
 from pydantic import ValidationError
 from small_models import PROMPTS, SAMPLING
 from torch import Tensor
 
-from evaluators.evaluator import load_pipeline
 from evaluators.generation import SamplingSettings, encode_prompts, generate
+from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
 
 LATENTS = (4, 8, 8)
@@ -111,6 +111,18 @@ def test_a_picture_depends_on_its_row_and_on_the_seed(
 ) -> None:
     twice = drawn(pipeline, PromptSet((PROMPTS.prompts[0],) * 2, PROMPTS.seed))
     assert (twice[0] - twice[1]).abs().max() > 1e-3
+    other_seed = drawn(pipeline, replace(PROMPTS, seed=PROMPTS.seed + 1))
+    assert (other_seed - pictures).abs().amax(dim=(1, 2, 3)).min() > 1e-3
+
+
+def test_noise_added_at_every_step_belongs_to_the_prompt_too(pipeline_folder: str) -> None:
+    pipeline = load_pipeline(pipeline_folder)
+    sampler = EulerAncestralDiscreteScheduler.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = sampler
+    pictures = drawn(pipeline)
+    torch.manual_seed(123)
+    assert torch.equal(drawn(pipeline), pictures)
+    torch.testing.assert_close(drawn(pipeline, rows=range(2, 3)), pictures[2:3], atol=1e-5, rtol=0)
     other_seed = drawn(pipeline, replace(PROMPTS, seed=PROMPTS.seed + 1))
     assert (other_seed - pictures).abs().amax(dim=(1, 2, 3)).min() > 1e-3
 

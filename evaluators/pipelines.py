@@ -1,0 +1,76 @@
+"""The stock pipelines that evounet draws with: Stable Diffusion's and SDXL's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import diffusers
+import transformers
+from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
+from safetensors import SafetensorError
+from torch import nn
+
+Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
+
+# What each kind is loaded with: pictures are judged as they were drawn, on every worker.
+_OPTIONS: dict[type[Pipeline], dict[str, Any]] = {
+    StableDiffusionPipeline: {"safety_checker": None},
+    StableDiffusionXLPipeline: {"add_watermarker": False},
+}
+_TEXT_PARTS = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+# What diffusers and safetensors raise for folders and files that are not what they should be.
+_UNUSABLE = (OSError, SafetensorError, KeyError, RuntimeError, TypeError, ValueError)
+
+
+def load_pipeline(name_or_folder: str) -> Pipeline:
+    """Load a pipeline of either kind in fp32, frozen and in evaluation mode.
+
+    Raises:
+        ValueError: if there is none under that name, its files are damaged, or it is of another
+            kind.
+    """
+    if not Path(name_or_folder).is_dir() and not _HUB_ID.fullmatch(name_or_folder):
+        raise ValueError(f"{name_or_folder}: no such folder; give a Stable Diffusion pipeline's")
+    # Their bars and warnings would stand between the lines of a message.
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        class_name = DiffusionPipeline.load_config(name_or_folder)["_class_name"]
+    except _UNUSABLE as error:
+        raise _unusable(name_or_folder, error) from error
+    kind = _kind(name_or_folder, class_name)
+    try:
+        pipeline = kind.from_pretrained(name_or_folder, use_safetensors=True, **_OPTIONS[kind])
+    except _UNUSABLE as error:
+        raise _unusable(name_or_folder, error) from error
+    missing = [part for part in _TEXT_PARTS if getattr(pipeline, part, pipeline) is None]
+    if missing:
+        raise ValueError(
+            f"{name_or_folder}: this pipeline has no {' and no '.join(missing)}, without which "
+            "prompts cannot be encoded as they were for its UNet; give a complete one"
+        )
+    for module in pipeline.components.values():
+        if isinstance(module, nn.Module):
+            module.float().eval().requires_grad_(False)
+    return pipeline
+
+
+def _kind(where: str, class_name: object) -> type[Pipeline]:
+    for kind in _OPTIONS:
+        if kind.__name__ == class_name:
+            return kind
+    kinds = " and ".join(kind.__name__ for kind in _OPTIONS)
+    raise ValueError(
+        f"{where}: field '_class_name' of model_index.json is {class_name!r}; only {kinds} are "
+        "supported, whose UNets draw from noise and a prompt alone"
+    )
+
+
+def _unusable(where: str, error: Exception) -> ValueError:
+    kind = "folder" if Path(where).exists() else "folder or reachable Hugging Face id"
+    reason = " ".join(str(error).split())[:300]
+    return ValueError(f"{where}: no usable Stable Diffusion {kind} ({reason})")
