@@ -14,6 +14,7 @@ from evaluators.generation import SamplingSettings, encode_prompts, generate
 from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
 from supernet.architecture import Architecture
+from supernet.growth import load_weights
 from supernet.supernet import Supernet
 
 
@@ -46,7 +47,8 @@ class Evaluator:
         self.captions = self.scorer.embed_captions(spec.prompts.prompts)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        self.supernet.unet.load_state_dict(weights)
+        """Take over a supernet's weights, those of its copies with them."""
+        load_weights(self.supernet.unet, weights)
 
     def images(self, architecture: Architecture, rows: range | None = None) -> Tensor:
         """Pictures of the prompts, or of some of them, ``(n, 3, height, width)`` in [0, 1]."""

@@ -11,6 +11,7 @@ from toy_search import toy_inventory
 
 from search.action import Action, additions, removals
 from supernet.architecture import Architecture, ArchitectureError, BlockId
+from supernet.block_groups import block_groups, find_group
 
 INVENTORY = toy_inventory()
 FULL = INVENTORY.full()
@@ -84,3 +85,40 @@ def test_nothing_can_be_removed_twice() -> None:
 def test_an_unknown_block_is_refused_by_name() -> None:
     with pytest.raises(ArchitectureError, match="no block 'resnet mid/7'; there are: resnet mid/0"):
         Action(-1, BlockId("resnet", "mid", 7)).apply(FULL)
+
+
+def test_a_group_acts_on_all_of_its_blocks_that_it_can() -> None:
+    """Removing takes one of each that is there, adding gives one to each that can have another."""
+    group = find_group("layer down.0/0", FULL)
+    resnet, attention = group.blocks
+    removal, addition = Action(-1, group), Action(1, group)
+    assert str(removal) == "-layer down.0/0"
+    assert Action.parse(str(removal), FULL) == removal
+    assert removal.apply(FULL) == FULL.without([resnet, attention])
+    half = FULL.without([resnet])
+    assert removal.apply(half) == FULL.without([resnet, attention])
+    assert addition.apply(half) == FULL.with_multiplicity(attention, 2)
+    assert addition.brings_back(FULL.without(group.blocks))
+    assert not addition.brings_back(half)
+    gone = FULL.without([resnet, attention])
+    with pytest.raises(ValueError, match=r"-layer down\.0/0: all of it is gone already"):
+        removal.apply(gone)
+
+
+def test_groups_are_offered_where_they_do_more_than_a_single_block() -> None:
+    groups = [g for each in ("stage", "layer", "pair") for g in block_groups(FULL, each)]
+    assert [a.target for a in removals(FULL, groups) if a.target in groups] == groups
+    emptied = FULL.without(b for group in groups[:1] for b in group.blocks[1:])
+    offered = [action.target for action in removals(emptied, groups)]
+    assert groups[0] not in offered
+    assert set(emptied.multiplicities) - set(emptied.removed) <= set(offered)
+
+
+def test_what_changes_channels_grows_only_where_copies_begin_as_the_identity() -> None:
+    copied = {action.target for action in additions(FULL, INVENTORY)}
+    assert copied == set(FULL) - SHAPE_CHANGING
+    grown = {action.target for action in additions(FULL, INVENTORY, growth="identity")}
+    assert grown == set(FULL)
+    groups = list(block_groups(FULL, "stage"))
+    offered = {action.target for action in additions(FULL, INVENTORY, groups)} - set(FULL)
+    assert offered == {group for group in groups if not SHAPE_CHANGING & set(group.blocks)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from itertools import pairwise
 
@@ -10,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_unet import SD_15, SMALL, architectures, small_unet
 
+from experiments.unets import CONFIGS
 from latency_tables.profilers.torch_blocks import build_block
 from supernet.architecture import (
     CROSS_ATTENTION,
     RESNET,
+    TRANSFORMER_LAYER,
     Architecture,
     ArchitectureError,
     BlockId,
@@ -105,6 +108,48 @@ def test_bk_sdm_has_its_published_number_of_parameters(
 ) -> None:
     inventory = take_inventory(unet_config({**SD_15, **changes}))
     assert inventory.parameters(inventory.full()) == parameters
+
+
+def test_sdxl_and_its_pruned_relative_by_layers() -> None:
+    """SDXL holds 70 transformer layers; SSD-1B nests their depths, and has 1.3 B parameters."""
+    config = json.loads((CONFIGS / "sdxl.json").read_text())
+    sdxl = take_inventory(unet_config(config), granularity="transformer_layer")
+    assert sum(block.id.kind == TRANSFORMER_LAYER for block in sdxl.blocks) == 70
+    assert sdxl.parameters(sdxl.full()) == 2_567_463_684
+
+    nested = {
+        "transformer_layers_per_block": [0, [2, 2], [4, 4]],
+        "reverse_transformer_layers_per_block": [[4, 4, 10], [2, 1, 1], 0],
+        "mid_block_type": "UNetMidBlock2D",
+    }
+    pruned = take_inventory(unet_config({**config, **nested}), granularity="transformer_layer")
+    assert pruned.parameters(pruned.full()) == pytest.approx(1.3e9, rel=0.03)
+    depths = [
+        len(blocks) for site, blocks in pruned.full().sites.items() if site.kind == CROSS_ATTENTION
+    ]
+    assert depths == [2, 2, 4, 4, 4, 4, 10, 2, 1, 1]
+
+
+def test_a_removed_layer_takes_its_share_of_the_block_away() -> None:
+    """A block costs the same however its layers are counted; the last one takes it away whole."""
+    config = unet_config({**SMALL, "transformer_layers_per_block": 3})
+    by_block = take_inventory(config)
+    by_layer = take_inventory(config, granularity="transformer_layer")
+    assert by_layer.macs(by_layer.full()) == by_block.macs(by_block.full())
+    attention = BlockId(CROSS_ATTENTION, "up.1", 1)
+    layers = by_layer.full().sites[attention]
+    fewer = unet_config({**SMALL, "transformer_layers_per_block": 2})
+    shallower = take_inventory(fewer).by_id[attention].part
+    [one_less] = [
+        part
+        for part in by_layer.parts(by_layer.full().without(layers[:1]))
+        if part.name == str(attention)
+    ]
+    assert one_less == shallower
+    without_block = by_block.full().without([attention])
+    without_layers = by_layer.full().without(layers)
+    assert by_layer.parameters(without_layers) == by_block.parameters(without_block)
+    assert by_layer.macs(without_layers) == by_block.macs(without_block)
 
 
 def test_macs_of_an_sd15_resnet_by_hand(sd15: Inventory) -> None:
