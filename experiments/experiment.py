@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from evaluators.clip_score import ClipModel
 from evaluators.generation import SamplingSettings
-from supernet.robust_training import TrainingSettings
+from supernet.training_settings import TrainingSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
