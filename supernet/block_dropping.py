@@ -62,7 +62,7 @@ class BlockDropping(BaseModel):
             with the step's u.
         sandwich: with n >= 1, a step trains the largest architecture, the smallest (without every
             block that may be dropped) and n random ones on the same noisy batch, by the mean of
-            their losses (arXiv 1903.05134, Sec. 3.1); 0 trains one random architecture.
+            their losses (the sandwich rule of arXiv 1903.05134); 0 trains one random architecture.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -30,33 +30,32 @@ class PartlySkipped(nn.Module):
         super().__init__()
         self.block = block
         self.rest = rest
-        self.runs = tuple(runs)
+        self.batch = len(runs)
+        self.running = [i for i, own in enumerate(runs) if own]
+        self.skipping = [i for i, own in enumerate(runs) if not own]
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if len(set(self.runs)) == 1:
-            only = self.block if self.runs[0] else self.rest
+        if not self.running or not self.skipping:
+            only = self.block if self.running else self.rest
             return only(hidden_states, *args, **kwargs)
-        running = torch.tensor(self.runs, device=hidden_states.device)
-        groups = [rows.nonzero().flatten() for rows in (running, ~running)]
         outputs = [
             module(
-                *(_take(each, rows, len(running)) for each in (hidden_states, *args)),
-                **{name: _take(each, rows, len(running)) for name, each in kwargs.items()},
+                *(self._take(each, rows) for each in (hidden_states, *args)),
+                **{name: self._take(each, rows) for name, each in kwargs.items()},
             )
-            for module, rows in zip((self.block, self.rest), groups, strict=True)
+            for module, rows in ((self.block, self.running), (self.rest, self.skipping))
         ]
-        back = torch.cat(groups).argsort()
         # A block of attention answers with a tuple of one.
-        unpacked = [each[0] if isinstance(each, tuple) else each for each in outputs]
-        merged = torch.cat(unpacked)[back]
+        merged = torch.cat([each[0] if isinstance(each, tuple) else each for each in outputs])
+        order = [*self.running, *self.skipping]
+        merged = merged[sorted(range(self.batch), key=order.__getitem__)]
         return (merged,) if isinstance(outputs[0], tuple) else merged
 
-
-def _take(value: Any, rows: Tensor, batch: int) -> Any:
-    """Some rows of whatever has one for every picture; anything else as it is."""
-    if isinstance(value, Tensor) and value.ndim and len(value) == batch:
-        return value[rows]
-    return value
+    def _take(self, value: Any, rows: list[int]) -> Any:
+        """Some rows of whatever has one for every picture; anything else as it is."""
+        if isinstance(value, Tensor) and value.ndim and len(value) == self.batch:
+            return value[rows]
+        return value
 
 
 @contextmanager
@@ -73,7 +72,7 @@ def running_each(
             often one that runs is repeated.
 
     Raises:
-        ArchitectureError: if they do, or one is of another base.
+        ArchitectureError: if they do, or are not of the supernet's base.
     """
     largest = _union(architectures)
     mixed = [b for b in largest if largest[b] and any(a[b] == 0 for a in architectures)]
@@ -81,23 +80,20 @@ def running_each(
     # through another one.
     slots = {block: _slot(supernet.unet, block) for block in mixed}
     originals = {block: modules[index] for block, (modules, index) in slots.items()}
+    insides = {block: set(list(original.modules())[1:]) for block, original in originals.items()}
     replaced: list[tuple[nn.ModuleList, int, nn.Module]] = []
     with supernet.running(largest) as unet:
         try:
             for block, (modules, index) in slots.items():
-                around = [
-                    other
-                    for other in mixed
-                    if other != block and _contains(originals[other], originals[block])
-                ]
+                original = originals[block]
+                around = [other for other in mixed if original in insides[other]]
                 runs = [
                     architecture[block] > 0
                     for architecture in architectures
                     if all(architecture[outer] for outer in around)
                 ]
-                original = originals[block]
-                replaced.append((modules, index, modules[index]))
                 stand_in = PartlySkipped(modules[index], skipped(original), runs)
+                replaced.append((modules, index, modules[index]))
                 modules[index] = stand_in.train(original.training)
             yield unet
         finally:
@@ -127,7 +123,3 @@ def _slot(unet: UNet2DConditionModel, block: BlockId) -> tuple[nn.ModuleList, in
     modules = unet.get_submodule(path)
     assert isinstance(modules, nn.ModuleList)
     return modules, index
-
-
-def _contains(outer: nn.Module, inner: nn.Module) -> bool:
-    return any(module is inner for module in outer.modules())

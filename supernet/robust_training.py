@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from random import Random
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
@@ -41,6 +38,7 @@ from supernet.loss import (
 )
 from supernet.per_sample import running_each
 from supernet.supernet import Supernet
+from supernet.training_context import autocast, seeded, training_mode
 from supernet.training_settings import TrainingSettings
 
 
@@ -94,7 +92,7 @@ def train(
     settings.dropping.check(architecture)
     training = _Training(supernet, batches, noise_scheduler, settings, seed, architecture, teacher)
     done = training.begin(checkpoint, continue_from)
-    with _training_mode(supernet.unet, settings):
+    with training_mode(supernet.unet, settings):
         while done < settings.steps:
             loss = training.step(done)
             done += 1
@@ -173,7 +171,7 @@ class _Training:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         passes = sample_passes(self.architecture, dropping, step, batch_size, generator)
         self.state.optimizer.zero_grad(set_to_none=True)
-        with _seeded(f"{self.seed} {step} {self.workers.rank}", self.device):
+        with seeded(f"{self.seed} {step} {self.workers.rank}", self.device):
             loss = self._gradients(step, passes, generator)
         self.workers.average_gradients(self.parameters)
         self._update(step)
@@ -187,7 +185,7 @@ class _Training:
         total = torch.zeros((), device=self.device)
         noise: Noise | None = None
         for rows in self.parts:
-            with _autocast(self.settings.precision, self.device):
+            with autocast(self.settings.precision, self.device):
                 batch = self.batches(step, rows)
                 if noise is None:  # of the whole batch, whatever is this worker's share of it
                     shape = (self.settings.batch_size, *batch.latents.shape[1:])
@@ -211,7 +209,7 @@ class _Training:
 
     def _loss(self, noisy: NoisyBatch, taught: Prediction | None) -> Tensor:
         settings = self.settings
-        with _autocast(settings.precision, self.device):
+        with autocast(settings.precision, self.device):
             with_stages = settings.feature_distillation > 0
             return denoising_loss(
                 predict(self.supernet.unet, noisy, with_stages),
@@ -265,43 +263,3 @@ def _lr_factor(step: int, settings: TrainingSettings) -> float:
         return warm
     phase = math.pi * step / max(settings.steps, 1)
     return warm * 0.5 * (1 + math.cos(phase))
-
-
-@contextmanager
-def _training_mode(unet: UNet2DConditionModel, settings: TrainingSettings) -> Iterator[None]:
-    """The UNet as it is trained; as it was on leaving, in eval mode."""
-    fused = unet.attn_processors
-    checkpointed = unet.is_gradient_checkpointing
-    unet.train()
-    if unet.device.type == "cpu":
-        # The backward pass of torch's fused attention is slow there: on small feature maps a
-        # whole step takes half as long again.
-        unet.set_attn_processor(AttnProcessor())
-    if settings.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
-    try:
-        yield
-    finally:
-        if settings.gradient_checkpointing and not checkpointed:
-            unet.disable_gradient_checkpointing()
-        unet.set_attn_processor(fused)
-        unet.eval()
-
-
-@contextmanager
-def _seeded(text: str, device: torch.device) -> Iterator[None]:
-    """Modules that draw (dropout) do so from this seed; torch's own generators are left alone."""
-    seed = Random(text).getrandbits(63)
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.default_generator.manual_seed(seed)
-        for each in devices:
-            with torch.cuda.device(each):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
-def _autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)

@@ -14,9 +14,8 @@ class TrainingSettings(BaseModel):
 
     Attributes:
         batch_size: pictures of a step, all workers and parts together.
-        optimizer: ``adafactor`` keeps a row and a column for the second moments of a matrix and
-            no first moments, which is what makes a UNet of Stable Diffusion's size fit beside
-            its gradients on one device.
+        optimizer: ``adafactor`` (arXiv 1804.04235) takes less memory than ``adamw``: it keeps no
+            first moments, and of a matrix's second moments one row and one column.
         learning_rate: of Adafactor the bound of its relative step size.
         adam_beta2: AdamW's second beta. Its mean of squared gradients remembers about
             1 / (1 - adam_beta2) steps: the usual 0.999 is long for a training of a few hundred.
