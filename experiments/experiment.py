@@ -16,7 +16,7 @@ from evaluators.generation import SamplingSettings
 from supernet.architecture import Granularity
 from supernet.block_groups import Grouping
 from supernet.growth import Growth
-from supernet.robust_training import TrainingSettings
+from supernet.training_settings import TrainingSettings
 
 if sys.version_info >= (3, 11):
     import tomllib

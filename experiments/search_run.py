@@ -117,6 +117,8 @@ def prepare(experiment: Experiment) -> Parts:
         granularity=experiment.search.granularity,
         context_length=context_length,
     )
+    for settings in (experiment.training.round, experiment.training.final):
+        settings.dropping.check(inventory.full())
     latencies = tuple(TableLatency(inventory, table) for table in tables)
     target_ms = experiment.latency.target(latencies[0](inventory.full()))
     check_reachable(target_ms, latencies[0])

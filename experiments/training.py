@@ -20,9 +20,11 @@ from experiments.shapes.vae import encode
 from search.evolution import Track
 from supernet.architecture import Architecture
 from supernet.batches import Batches
+from supernet.block_dropping import BlockDropping
 from supernet.checkpoint import CheckpointError, load_tensors, save_tensors
-from supernet.robust_training import TrainingSettings, train
+from supernet.robust_training import train
 from supernet.supernet import Supernet
+from supernet.training_settings import TrainingSettings
 
 
 class CaptionedData:
@@ -192,7 +194,7 @@ class SupernetTraining(BaseModel):
         learning_rate=6e-4,
         warmup_steps=50,
         ema_decay=0.998,
-        keep_prob=(0.4, 1.0),
+        dropping=BlockDropping(keep_prob=(0.4, 1.0)),
     )
 
 

@@ -32,7 +32,7 @@ _COPIES = "copies"
 _COPIED = re.compile(rf"(?P<block>.+?)\.{_COPIES}\.(?P<number>\d+)\.(?P<weight>.+)")
 # Of a silenced weight these begin at zero. What is a scale (Adam's second moment, its step
 # counter) stays the source's: the gradients to come are as large as the source's are.
-_ZEROED = ("weight", "ema", "exp_avg")
+_ZEROED = ("weight", "ema", "optimizer/exp_avg")
 
 
 def copies_of(block: nn.Module) -> list[nn.Module]:
@@ -110,14 +110,15 @@ def inherit(
 
     Args:
         state: by ``KIND/NAME``: weights (``weight``), their average (``ema``) and what the
-            optimizer keeps (``exp_avg``, ``step``, ...).
+            optimizer keeps (``optimizer/exp_avg``, ``optimizer/step``, ...); see
+            :func:`supernet.checkpoint.save_training_state`.
         unet: the grown UNet.
         growth: how its copies began.
     """
     complete = dict(state)
     kinds: dict[str, list[str]] = {}
     for key in state:
-        kind, _, name = key.partition("/")
+        kind, _, name = key.rpartition("/")
         kinds.setdefault(name, []).append(kind)
     for name, parameter in unet.named_parameters():
         match = _COPIED.fullmatch(name)

@@ -2,64 +2,162 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 from torch.nn import functional as F
 
+from supernet.batches import Batch
+from supernet.feature_distillation import feature_loss, stage_outputs
 
-def denoising_loss(
-    unet: UNet2DConditionModel,
-    latents: Tensor,
-    encoder_hidden_states: Tensor,
-    noise_scheduler: DDIMScheduler,
-    generator: torch.Generator,
-    snr_gamma: float | None = None,
-    teacher: UNet2DConditionModel | None = None,
-    distillation: float = 1.0,
-) -> Tensor:
-    """Mean squared error of the UNet's prediction at random timesteps.
 
-    With a teacher, the target is drawn towards what it predicts from the same noisy latents (the
-    output distillation of BK-SDM, arXiv 2305.15798): of the many pictures that fit a noisy one,
-    the data hold one, the teacher their mean, so fewer steps suffice.
+@dataclass(frozen=True)
+class Noise:
+    """The random part of a step's loss, for the whole batch.
+
+    Attributes:
+        noise: standard normal, ``(batch, 4, h, w)``.
+        timestep: ``(batch,)``.
+    """
+
+    noise: Tensor
+    timestep: Tensor
+
+    def __getitem__(self, rows: range) -> Noise:
+        return Noise(self.noise[list(rows)], self.timestep[list(rows)])
+
+
+def draw_noise(
+    shape: Sequence[int], noise_scheduler: DDIMScheduler, generator: torch.Generator
+) -> Noise:
+    """Noise of a shape ``(batch, 4, h, w)`` and a timestep for each picture.
+
+    Timesteps are stratified over the batch, which leaves their distribution uniform and lowers
+    the variance of the loss.
+    """
+    count = shape[0]
+    noise = torch.randn(tuple(shape), generator=generator)
+    strata = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    total = noise_scheduler.config.num_train_timesteps
+    return Noise(noise, (strata * total).long().clamp(max=total - 1))
+
+
+@dataclass(frozen=True)
+class NoisyBatch:
+    """A batch with noise added: what a UNet is asked, and the right answer by the data.
+
+    Attributes:
+        latents: the noisy ones, ``(batch, 4, h, w)``.
+        timestep: ``(batch,)``.
+        encoder_hidden_states: ``(batch, tokens, width)``.
+        added_cond_kwargs: see :class:`supernet.batches.Batch`.
+        target: of the prediction, ``(batch, 4, h, w)``.
+        weight: of each picture's error, ``(batch,)``; None weighs all alike.
+    """
+
+    latents: Tensor
+    timestep: Tensor
+    encoder_hidden_states: Tensor
+    added_cond_kwargs: Mapping[str, Tensor] | None
+    target: Tensor
+    weight: Tensor | None
+
+
+def add_noise(
+    batch: Batch, noise: Noise, noise_scheduler: DDIMScheduler, snr_gamma: float | None = None
+) -> NoisyBatch:
+    """Mix a batch with noise.
 
     Args:
-        unet: predicts what ``noise_scheduler.config.prediction_type`` says.
-        latents: clean latents times the VAE's scaling factor, ``(batch, 4, h, w)``.
-        encoder_hidden_states: ``(batch, tokens, width)``.
+        batch: clean latents with their prompts.
+        noise: for the same number of pictures.
         noise_scheduler: gives the noise schedule and the prediction type.
-        generator: fixes noise and timesteps; timesteps are stratified over the batch, which
-            leaves their distribution uniform and lowers the variance of the loss.
         snr_gamma: the gamma of min-SNR weighting (arXiv 2303.09556, Eq. 5); None weighs all
             timesteps alike.
-        teacher: predicts in the same way as ``unet``; none by default.
-        distillation: the teacher's share of the target, in [0, 1]; the rest is the data's.
-
-    Returns:
-        A scalar.
 
     Raises:
         ValueError: if the scheduler's prediction type is unknown.
     """
-    count = len(latents)
-    noise = torch.randn(latents.shape, generator=generator).to(latents)
-    strata = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    total = noise_scheduler.config.num_train_timesteps
-    timestep = (strata * total).long().clamp(max=total - 1).to(latents.device)
-    noisy = noise_scheduler.add_noise(latents, noise, timestep)
-    prediction = unet(noisy, timestep, encoder_hidden_states).sample
-    target = _target(noise_scheduler, latents, noise, timestep).float()
-    if teacher is not None:
-        with torch.no_grad():
-            taught = teacher(noisy, timestep, encoder_hidden_states).sample.float()
+    latents = batch.latents
+    drawn, timestep = noise.noise.to(latents), noise.timestep.to(latents.device)
+    return NoisyBatch(
+        latents=noise_scheduler.add_noise(latents, drawn, timestep),
+        timestep=timestep,
+        encoder_hidden_states=batch.encoder_hidden_states,
+        added_cond_kwargs=batch.added_cond_kwargs,
+        target=_target(noise_scheduler, latents, drawn, timestep).float(),
+        weight=None if snr_gamma is None else _min_snr_weight(noise_scheduler, timestep, snr_gamma),
+    )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A UNet's answer.
+
+    Attributes:
+        sample: ``(batch, 4, h, w)``.
+        stages: the outputs of its stages, or nothing if they were not asked for.
+    """
+
+    sample: Tensor
+    stages: Sequence[Tensor]
+
+
+def predict(unet: UNet2DConditionModel, noisy: NoisyBatch, with_stages: bool = False) -> Prediction:
+    """Ask a UNet; it predicts what ``noise_scheduler.config.prediction_type`` says."""
+
+    def sample() -> Tensor:
+        answer: Tensor = unet(
+            noisy.latents,
+            noisy.timestep,
+            noisy.encoder_hidden_states,
+            added_cond_kwargs=noisy.added_cond_kwargs,
+        ).sample
+        return answer
+
+    if not with_stages:
+        return Prediction(sample(), ())
+    with stage_outputs(unet) as stages:
+        return Prediction(sample(), stages)
+
+
+def denoising_loss(
+    prediction: Prediction,
+    noisy: NoisyBatch,
+    taught: Prediction | None = None,
+    distillation: float = 0.0,
+    feature_distillation: float = 0.0,
+) -> Tensor:
+    """Mean squared error of a prediction; a scalar.
+
+    With what a teacher predicts from the same noisy latents, the target is drawn towards it and
+    stages are drawn towards its stages (the output and feature distillation of BK-SDM, arXiv
+    2305.15798, Sec. 4.2): of the many pictures that fit a noisy one, the data hold one, the
+    teacher their mean, so fewer steps suffice.
+
+    Args:
+        prediction: the UNet's.
+        noisy: what it was asked.
+        taught: the teacher's; none by default.
+        distillation: the teacher's share of the target, in [0, 1]; the rest is the data's.
+        feature_distillation: weight of :func:`supernet.feature_distillation.feature_loss`, which
+            knows no weights of timesteps; above 0 both predictions have to be with stages.
+    """
+    target = noisy.target
+    if taught is not None and distillation:
         # Up to a constant the same as two weighted losses, one for each target.
-        target = torch.lerp(target, taught, distillation)
-    errors = F.mse_loss(prediction.float(), target, reduction="none").mean(dim=(1, 2, 3))
-    if snr_gamma is not None:
-        errors = errors * _min_snr_weight(noise_scheduler, timestep, snr_gamma)
-    return errors.mean()
+        target = torch.lerp(target, taught.sample.float(), distillation)
+    errors = F.mse_loss(prediction.sample.float(), target, reduction="none").mean(dim=(1, 2, 3))
+    if noisy.weight is not None:
+        errors = errors * noisy.weight
+    loss = errors.mean()
+    if taught is not None and feature_distillation:
+        loss = loss + feature_distillation * feature_loss(prediction.stages, taught.stages)
+    return loss
 
 
 def _target(
@@ -82,6 +180,10 @@ def _target(
 def _min_snr_weight(noise_scheduler: DDIMScheduler, timestep: Tensor, gamma: float) -> Tensor:
     """Weight of each prediction type so that the loss on x0 is weighted by min(SNR, gamma)."""
     snr = compute_snr(noise_scheduler, timestep)
-    clipped = snr.clamp(max=gamma)
-    by_type = {"epsilon": clipped / snr, "v_prediction": clipped / (snr + 1), "sample": clipped}
+    by_type = {
+        # min(SNR, gamma) / SNR; written so, it is 1 where a schedule ends at an SNR of zero.
+        "epsilon": (gamma / snr).clamp(max=1),
+        "v_prediction": snr.clamp(max=gamma) / (snr + 1),
+        "sample": snr.clamp(max=gamma),
+    }
     return by_type[noise_scheduler.config.prediction_type]

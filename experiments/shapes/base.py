@@ -33,8 +33,10 @@ from experiments.shapes.diffusion import (
 from experiments.shapes.text_encoder import train_text_encoder
 from experiments.shapes.tokenizer import load_tokenizer, save_tokenizer
 from experiments.shapes.vae import encode, train_decoder, train_vae
-from supernet.robust_training import TrainingSettings, train
+from supernet.block_dropping import BlockDropping
+from supernet.robust_training import train
 from supernet.supernet import Supernet
+from supernet.training_settings import TrainingSettings
 
 PIPELINE, JUDGE = "pipeline", "judge"  # folders of what is trained
 STAGES = ("autoencoder", "decoder", "judge", "text", "unet")
@@ -60,7 +62,7 @@ class BaseTraining(BaseModel):
         learning_rate=1.2e-3,
         warmup_steps=100,
         ema_decay=0.998,
-        keep_prob=(1.0, 1.0),
+        dropping=BlockDropping(keep_prob=(1.0, 1.0)),
     )
 
 

@@ -110,7 +110,12 @@ def test_a_path_is_never_taken_for_a_preset(presets: Path) -> None:
         ("search.rounds=2", "search.rounds", 2),
         ("search.grow=false", "search.grow", False),
         ("training.round.steps=25", "training.round.steps", 25),
-        ("training.round={steps = 5, keep_prob = [0.7, 1.0]}", "training.round.steps", 5),
+        ("training.round={steps = 5, accumulation = 2}", "training.round.steps", 5),
+        (
+            "training.round={steps = 5, dropping = {keep_prob = 0.7}}",
+            "training.round.dropping.keep_prob",
+            (0.7, 0.7),
+        ),
         ("evaluation.sampling.guidance_scale=3", "evaluation.sampling.guidance_scale", 3.0),
         ("latency.tables=['a', 'b.toml']", "latency.tables", ("a", "b.toml")),
         ("model.pipeline=my/model", "model.pipeline", "my/model"),
@@ -153,7 +158,15 @@ def test_the_last_override_wins(file: Path) -> None:
         ("search.strategy=luck", "'search.strategy' is \"luck\": "),
         ("seed=-1", "'seed' is -1: "),
         ("training.round.steps=many", "'training.round.steps' is \"many\": "),
-        ("training.round={steps = 5, keep_prob = [1, 0.5]}", "'training.round': keep_prob is a"),
+        ("training.round={steps = 5, accumulation = 3}", "'training.round': a batch_size of 64"),
+        (
+            "training.round={steps = 5, dropping = {by = {mid = [1, 0.5]}}}",
+            "'training.round.dropping.by.mid' is [1, 0.5]: a keep probability is",
+        ),
+        (
+            "training.round={steps = 5, dropping = {keep = 1}}",
+            "unknown key 'training.round.dropping.keep'; there are: keep_prob, by, depth,",
+        ),
     ],
 )
 def test_a_bad_override_is_named(file: Path, override: str, expected: str) -> None:
@@ -212,6 +225,7 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 shares = st.floats(0.001, 1.0)
+ranges = st.tuples(shares, shares).map(sorted)
 targets = st.one_of(
     st.fixed_dictionaries({"target_ms": st.floats(1e-3, 1e6)}),
     st.fixed_dictionaries({"target_ratio": shares}),
@@ -222,7 +236,13 @@ prompts = st.fixed_dictionaries(
 training = st.fixed_dictionaries(
     {"steps": st.integers(0, 9)},
     optional={
-        "keep_prob": st.tuples(shares, shares).map(sorted),
+        "dropping": st.fixed_dictionaries(
+            {},
+            optional={
+                "keep_prob": st.one_of(shares, ranges),
+                "by": st.dictionaries(st.sampled_from(["resnet", "resnet down.0"]), ranges),
+            },
+        ),
         "snr_gamma": st.one_of(st.none(), st.floats(0.1, 9)),
     },
 )

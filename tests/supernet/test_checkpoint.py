@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from supernet import checkpoint
 from supernet.checkpoint import (
     CheckpointError,
+    TrainingState,
     load_tensors,
     load_training_state,
     save_tensors,
@@ -101,47 +103,96 @@ def test_a_failing_rename_leaves_the_old_file(path: Path, monkeypatch: pytest.Mo
 # --- the state of a training
 
 
+OPTIMIZERS: dict[str, Any] = {"adamw": torch.optim.AdamW, "adafactor": torch.optim.Adafactor}
+MOMENTS = {
+    "adamw": {"step", "exp_avg", "exp_avg_sq"},
+    "adafactor": {"step", "row_var", "col_var", "variance"},
+}
+
+
 class Training:
     """A linear layer with an optimizer and an average, some steps in."""
 
-    def __init__(self, model: nn.Module, steps: int = 0) -> None:
-        self.parameters = dict(model.named_parameters())
-        self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.1)
-        self.ema = EMAModel(self.parameters.values(), decay=0.9)
+    def __init__(
+        self, model: nn.Module, steps: int = 0, optimizer: str = "adamw", average: bool = True
+    ) -> None:
+        parameters = dict(model.named_parameters())
+        self.state = TrainingState(
+            parameters,
+            OPTIMIZERS[optimizer](parameters.values(), lr=0.1),
+            torch.amp.GradScaler("cpu", init_scale=8.0),
+            EMAModel(parameters.values(), decay=0.9) if average else None,
+        )
+        self.train(steps)
+
+    def train(self, steps: int) -> None:
         for _ in range(steps):
-            for parameter in self.parameters.values():
-                parameter.grad = torch.ones_like(parameter)
-            self.optimizer.step()
-            self.ema.step(self.parameters.values())
+            for parameter in self.state.parameters.values():
+                parameter.grad = torch.linspace(-1, 2, parameter.numel()).reshape(parameter.shape)
+            self.state.optimizer.step()
+            if self.state.ema is not None:
+                self.state.ema.step(self.state.parameters.values())
 
-    def save(self, path: Path, step: int) -> None:
-        save_training_state(path, step, self.parameters, self.optimizer, self.ema)
+    def save(self, path: Path, step: int, training: str = "mine") -> None:
+        save_training_state(path, self.state, step, training)
 
-    def load(self, path: Path) -> int:
-        return load_training_state(path, self.parameters, self.optimizer, self.ema)
+    def load(self, path: Path, training: str | None = "mine") -> int:
+        return load_training_state(path, self.state, training)
 
     def tensors(self) -> list[Tensor]:
         moments = [
-            value for p in self.parameters.values() for value in self.optimizer.state[p].values()
+            value
+            for parameter in self.state.parameters.values()
+            for _, value in sorted(self.state.optimizer.state[parameter].items())
         ]
-        return [*self.parameters.values(), *self.ema.shadow_params, *moments]
+        averages = [] if self.state.ema is None else self.state.ema.shadow_params
+        return [*self.state.parameters.values(), *averages, *moments]
 
 
-def test_a_training_state_comes_back_whole(path: Path) -> None:
-    saved, fresh = Training(nn.Linear(2, 3), steps=2), Training(nn.Linear(2, 3))
+def same(one: Training, other: Training) -> bool:
+    pairs = zip(one.tensors(), other.tensors(), strict=True)
+    return all(torch.equal(a, b) and a.dtype == b.dtype for a, b in pairs)
+
+
+@pytest.mark.parametrize("average", [True, False])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_training_state_comes_back_whole(path: Path, optimizer: str, average: bool) -> None:
+    saved = Training(nn.Linear(2, 3), 2, optimizer, average)
+    saved.state.scaler.load_state_dict({**saved.state.scaler.state_dict(), "scale": 2.0})
     saved.save(path, 2)
+    kinds = {name.split("/")[1] for name in load_tensors(path)[0] if name.startswith("optimizer")}
+    assert kinds == MOMENTS[optimizer]
+
+    fresh = Training(nn.Linear(2, 3), 0, optimizer, average)
     assert fresh.load(path) == 2
-    assert fresh.ema.optimization_step == 2
-    assert len(saved.tensors()) == 2 * (1 + 1 + 3)
-    for one, other in zip(saved.tensors(), fresh.tensors(), strict=True):
-        assert torch.equal(one, other)
+    assert fresh.state.scaler.state_dict() == saved.state.scaler.state_dict()
+    assert same(saved, fresh)
+    saved.train(1)
+    fresh.train(1)
+    assert same(saved, fresh)
+
+
+def test_an_average_that_begins_later_begins_at_the_weights(path: Path) -> None:
+    saved = Training(nn.Linear(2, 3), 2, average=False)
+    saved.save(path, 2)
+    fresh = Training(nn.Linear(2, 3))
+    fresh.load(path, training=None)
+    assert fresh.state.ema is not None
+    weights = list(saved.state.parameters.values())
+    assert all(
+        torch.equal(a, w) for a, w in zip(fresh.state.ema.shadow_params, weights, strict=True)
+    )
+    without = Training(nn.Linear(2, 3), average=False)
+    fresh.save(path, 2)
+    without.load(path)
+    assert same(without, saved)
 
 
 def test_a_block_that_was_never_trained_has_no_moments(path: Path) -> None:
     Training(nn.Linear(2, 3)).save(path, 0)
     fresh = Training(nn.Linear(2, 3))
     assert fresh.load(path) == 0
-    assert not fresh.optimizer.state
+    assert not fresh.state.optimizer.state
 
 
 FOREIGN = {
@@ -167,8 +218,9 @@ def test_the_state_of_another_model_is_refused_and_changes_nothing(
 
 def test_weights_alone_are_no_training_state(path: Path) -> None:
     training = Training(nn.Linear(2, 3), steps=1)
-    weights = {f"weight/{name}": value.detach() for name, value in training.parameters.items()}
-    for tensors in (training.parameters, weights):
+    parameters = training.state.parameters
+    weights = {f"weight/{name}": value.detach() for name, value in parameters.items()}
+    for tensors in (parameters, weights):
         save_file(dict(tensors), path)
         with pytest.raises(CheckpointError, match="another model"):
             training.load(path)
@@ -180,3 +232,22 @@ def test_a_training_state_without_its_step_is_refused(path: Path) -> None:
     save_file(load_tensors(path)[0], path)
     with pytest.raises(CheckpointError, match="another model"):
         training.load(path)
+
+
+def test_the_state_of_another_training_is_refused_unless_it_is_asked_for(path: Path) -> None:
+    Training(nn.Linear(2, 3), steps=1).save(path, 1, "theirs")
+    training = Training(nn.Linear(2, 3), steps=1)
+    with pytest.raises(CheckpointError) as refusal:
+        training.load(path, "mine")
+    assert str(refusal.value).startswith(f"{path}: belongs to a training with other settings")
+    assert training.load(path, None) == 1
+
+
+def test_the_moments_of_another_optimizer_are_refused(path: Path) -> None:
+    Training(nn.Linear(2, 3), 1, "adafactor").save(path, 1)
+    training = Training(nn.Linear(2, 3), 1)
+    before = [value.clone() for value in training.tensors()]
+    with pytest.raises(CheckpointError, match="has the moments of Adafactor, not of AdamW"):
+        training.load(path, None)
+    for one, other in zip(before, training.tensors(), strict=True):
+        assert torch.equal(one, other)

@@ -157,9 +157,9 @@ def state_of(unet: UNet2DConditionModel) -> dict[str, Tensor]:
     state = {}
     for name, weight in unet.named_parameters():
         state[f"weight/{name}"] = weight.detach().clone()
-        for kind in ("ema", "exp_avg", "exp_avg_sq"):
+        for kind in ("ema", "optimizer/exp_avg", "optimizer/exp_avg_sq"):
             state[f"{kind}/{name}"] = torch.rand(weight.shape, generator=generator)
-        state[f"step/{name}"] = torch.tensor(7.0)
+        state[f"optimizer/step/{name}"] = torch.tensor(7.0)
     return state
 
 
@@ -177,11 +177,11 @@ def test_a_copy_takes_over_the_training_of_its_source(
     new = after.keys() - before.keys()
     assert len(new) == 5 * len(list(find_block(own.unet, block).copies[0].parameters()))
     for key in new:
-        kind, _, name = key.partition("/")
+        kind, _, name = key.rpartition("/")
         source = before[f"{kind}/{name.replace('.copies.0', '')}"]
         assert name.startswith(f"{path}.copies.0.")
         silenced = growth == "identity" and f".{last}." in name
-        if silenced and kind in ("weight", "ema", "exp_avg"):
+        if silenced and kind in ("weight", "ema", "optimizer/exp_avg"):
             assert not after[key].any()
         else:
             assert torch.equal(after[key], source)
@@ -199,9 +199,11 @@ def test_a_followers_state_fits_its_weights(own: Supernet, block: BlockId) -> No
     after = inherit(before, own.unet, "copy")
     for name, weight in own.unet.named_parameters():
         assert torch.equal(after[f"weight/{name}"], weight)
-        assert after[f"exp_avg_sq/{name}"].shape == weight.shape
-        assert (after[f"exp_avg_sq/{name}"] > 0).float().mean() > 0.9  # no scale of nothing
-        assert after[f"step/{name}"] == 7
+        assert after[f"optimizer/exp_avg_sq/{name}"].shape == weight.shape
+        assert (
+            after[f"optimizer/exp_avg_sq/{name}"] > 0
+        ).float().mean() > 0.9
+        assert after[f"optimizer/step/{name}"] == 7
 
 
 def test_a_copy_keeps_mode_dtype_and_whether_it_is_trained(own: Supernet) -> None:
