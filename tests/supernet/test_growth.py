@@ -200,9 +200,7 @@ def test_a_followers_state_fits_its_weights(own: Supernet, block: BlockId) -> No
     for name, weight in own.unet.named_parameters():
         assert torch.equal(after[f"weight/{name}"], weight)
         assert after[f"optimizer/exp_avg_sq/{name}"].shape == weight.shape
-        assert (
-            after[f"optimizer/exp_avg_sq/{name}"] > 0
-        ).float().mean() > 0.9
+        assert (after[f"optimizer/exp_avg_sq/{name}"] > 0).float().mean() > 0.9
         assert after[f"optimizer/step/{name}"] == 7
 
 
