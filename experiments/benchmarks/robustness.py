@@ -23,8 +23,8 @@ from experiments.benchmarks.benchmark import Figure, Goal
 from experiments.benchmarks.ranking import PLAIN, ROBUST, Ranking, Size, rank
 
 _SEED = 0
-_RESAMPLES = 2000
-_QUICK = Size(architectures=6, prompts=16, pictures=256, training_steps=12, fine_tuning_steps=8)
+_RESAMPLES = 1000
+_QUICK = Size(architectures=6, prompts=16, pictures=256, training_steps=10, fine_tuning_steps=4)
 _WHOLE = Size(architectures=40, prompts=64, pictures=2048, training_steps=300, fine_tuning_steps=60)
 
 
@@ -59,7 +59,7 @@ def drop_per_block(full: float, clip: Tensor, removed: Tensor) -> Tensor:
 
 
 def resamples(count: int) -> Tensor:
-    """Rows of a bootstrap: ``(count, 2000)`` indices drawn with replacement in every column."""
+    """Rows of a bootstrap: ``(count, 1000)`` indices drawn with replacement in every column."""
     generator = torch.Generator().manual_seed(_SEED)
     return torch.randint(count, (count, _RESAMPLES), generator=generator)
 
