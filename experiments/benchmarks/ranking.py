@@ -34,6 +34,7 @@ Weights = Mapping[str, Tensor]
 PLAIN, ROBUST = "plain", "robust"
 _SEED = 20  # of architectures, prompts, noise and trainings; no preset uses it
 _MOST_REMOVED = 0.53  # of all blocks: 20 of the 38
+_NO_DROPPING: Mapping[str, Any] = {"keep_prob": (1.0, 1.0)}  # settings of a plain training
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _trainings(size: Size) -> dict[str, TrainingSettings]:
         warmup_steps=size.training_steps // 10,
         ema_decay=0.98,
     )
-    return {PLAIN: robust.model_copy(update={"keep_prob": (1.0, 1.0)}), ROBUST: robust}
+    return {PLAIN: robust.model_copy(update=_NO_DROPPING), ROBUST: robust}
 
 
 def _fine_tuning(size: Size) -> TrainingSettings:
@@ -93,8 +94,8 @@ def _fine_tuning(size: Size) -> TrainingSettings:
         warmup_steps=size.fine_tuning_steps // 10,
         adam_beta2=0.95,
         ema_decay=0.9,
-        keep_prob=(1.0, 1.0),
         distillation=1.0,
+        **_NO_DROPPING,
     )
 
 

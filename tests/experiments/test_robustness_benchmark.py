@@ -20,6 +20,7 @@ from experiments.benchmarks.ranking import PLAIN, ROBUST, Ranking, Size, random_
 from experiments.shapes.diffusion import build_unet
 from supernet.architecture import Architecture
 from supernet.inventory import take_inventory, unet_config
+from supernet.robust_training import TrainingSettings
 
 TINY = Size(architectures=3, prompts=2, pictures=16, training_steps=1, fine_tuning_steps=1)
 
@@ -213,9 +214,10 @@ def test_a_judge_answers_the_same_whatever_it_was_asked_before() -> None:
 def test_both_trainings_differ_in_what_they_drop_alone() -> None:
     trainings = ranking._trainings(TINY)
     plain, robust = trainings[PLAIN], trainings[ROBUST]
-    assert plain.keep_prob == (1, 1)
-    assert robust.model_copy(update={"keep_prob": plain.keep_prob}) == plain
-    assert robust.keep_prob == type(robust).model_fields["keep_prob"].default
+    as_plain = ranking._NO_DROPPING
+    assert plain == robust.model_copy(update=as_plain)
+    for field in as_plain:
+        assert getattr(robust, field) == TrainingSettings.model_fields[field].default
 
 
 @pytest.mark.slow
