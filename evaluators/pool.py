@@ -79,7 +79,7 @@ class EvaluatorPool:
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
             local = workers or max(1, (os.cpu_count() or 1) // threads)
-            _start_ray(address or os.environ.get("RAY_ADDRESS"), local * threads)
+            start_ray(address or os.environ.get("RAY_ADDRESS"), local * threads)
         try:
             self.workers = _workers_with_room(workers, threads)
         except ValueError:
@@ -180,7 +180,12 @@ def _workers_with_room(wanted: int | None, threads: int) -> int:
     return wanted or room
 
 
-def _start_ray(address: str | None, cpus: int) -> None:
+def start_ray(address: str | None, cpus: int) -> None:
+    """Start a local Ray of ``cpus`` CPUs, or join the cluster at ``address``.
+
+    Raises:
+        ConnectionError: if there is no cluster at ``address``.
+    """
     # Ray's own banner and its workers' warnings would break the progress display.
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

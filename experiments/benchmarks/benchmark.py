@@ -1,7 +1,8 @@
 """What every benchmark gives: figures with their goals, for people and for programs.
 
-A benchmark is a module of this package with one function ``run(quick, console) -> list[Figure]``.
-It never asserts and never reads a stored result of its own.
+A benchmark is a module of this package with a function ``run(quick, console) -> list[Figure]``.
+It never asserts and never reads a stored result of its own. Where a picture says more than its
+figures, it also has ``picture(figures)``, which draws them with plotly.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from dataclasses import dataclass
 from datetime import date
 from importlib import import_module, metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Column, Table
 
-BENCHMARKS = ("supernet", "tables", "world")
+BENCHMARKS = ("robustness", "supernet", "tables", "world")
 _PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "ray")
 
 
@@ -46,8 +48,10 @@ class Figure:
         name: flat and lasting, with its unit: ``vae_psnr_db``.
         value: the number itself.
         what: what was compared, on what.
-        spread: lower and upper quartile, where the number is a median.
+        spread: lower and upper bound of where it lies: quartiles where the number is a median,
+            else the confidence interval that ``what`` names.
         goal: what it should be, if anything was promised.
+        points: what it was worked out from, columns by name, where a picture shows them.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Figure:
     what: str
     spread: tuple[float, float] | None = None
     goal: Goal | None = None
+    points: Mapping[str, tuple[float, ...]] | None = None
 
 
 def run_benchmark(name: str, quick: bool, console: Console) -> list[Figure]:
@@ -63,35 +68,57 @@ def run_benchmark(name: str, quick: bool, console: Console) -> list[Figure]:
     Raises:
         ValueError: if there is none of that name.
     """
+    figures: list[Figure] = _benchmark(name).run(quick, console)
+    return figures
+
+
+def has_picture(name: str) -> bool:
+    """Whether one of :data:`BENCHMARKS` draws its figures.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    return hasattr(_benchmark(name), "picture")
+
+
+def picture_page(name: str, figures: Sequence[Figure]) -> str:
+    """A benchmark's picture as an HTML page that loads nothing from elsewhere."""
+    page: str = _benchmark(name).picture(figures).to_html(include_plotlyjs=True)
+    return page
+
+
+def _benchmark(name: str) -> ModuleType:
     if name not in BENCHMARKS:
         raise ValueError(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}")
-    figures: list[Figure] = import_module(f"experiments.benchmarks.{name}").run(quick, console)
-    return figures
+    return import_module(f"experiments.benchmarks.{name}")
 
 
 def figures_table(name: str, figures: Sequence[Figure]) -> Table:
     figure_column = Column("figure", no_wrap=True)
-    table = Table(figure_column, "value", "quartiles", "goal", "", "what", title=f"bench {name}")
+    table = Table(figure_column, "value", "spread", "goal", "", "what", title=f"bench {name}")
     for figure in figures:
-        low_high = " to ".join(f"{bound:.4g}" for bound in figure.spread or ())
         goal, verdict = str(figure.goal or ""), ""
         if figure.goal is not None:
             verdict = "met" if figure.goal.met(figure.value) else "NOT MET"
-        table.add_row(figure.name, f"{figure.value:.5g}", low_high, goal, verdict, figure.what)
+        table.add_row(
+            figure.name, f"{figure.value:.5g}", _spread(figure), goal, verdict, figure.what
+        )
     return table
 
 
 def figures_json(name: str, figures: Sequence[Figure]) -> str:
-    """One object: ``name``, ``environment``, ``figures`` and ``goals``."""
+    """One object: ``name``, ``environment``, ``figures``, ``spreads``, ``goals`` and ``points``."""
     value = {
         "name": name,
         "environment": environment(),
         "figures": {figure.name: figure.value for figure in figures},
+        "spreads": {figure.name: figure.spread for figure in figures if figure.spread},
         "goals": {
             figure.name: {"goal": str(figure.goal), "met": figure.goal.met(figure.value)}
             for figure in figures
             if figure.goal is not None
         },
+        "points": {figure.name: figure.points for figure in figures if figure.points},
     }
     return json.dumps(value, indent=2) + "\n"
 
@@ -109,8 +136,8 @@ def markdown_page(results: Mapping[str, Sequence[Figure]], quick: bool) -> str:
         f"{versions}.",
     ]
     for name, figures in results.items():
-        lines += ["", f"## {name}", "", "| figure | value | goal | met | what |"]
-        lines.append("|---|---|---|---|---|")
+        lines += ["", f"## {name}", "", "| figure | value | spread | goal | met | what |"]
+        lines.append("|---|---|---|---|---|---|")
         lines += [_markdown_row(figure) for figure in figures]
     return "\n".join(lines) + "\n"
 
@@ -119,7 +146,12 @@ def _markdown_row(figure: Figure) -> str:
     goal, met = str(figure.goal or ""), ""
     if figure.goal is not None:
         met = "yes" if figure.goal.met(figure.value) else "**no**"
-    return f"| `{figure.name}` | {figure.value:.5g} | {goal} | {met} | {figure.what} |"
+    value = f"{figure.value:.5g} | {_spread(figure)}"
+    return f"| `{figure.name}` | {value} | {goal} | {met} | {figure.what} |"
+
+
+def _spread(figure: Figure) -> str:
+    return " to ".join(f"{bound:.4g}" for bound in figure.spread or ())
 
 
 def environment() -> dict[str, Any]:

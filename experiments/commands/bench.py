@@ -9,11 +9,16 @@ import typer
 
 
 def bench(
-    name: Annotated[str | None, typer.Argument(help="supernet, tables or world")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="robustness, supernet, tables or world")
+    ] = None,
     all_: Annotated[bool, typer.Option("--all", help="every benchmark")] = False,
     quick: Annotated[bool, typer.Option(help="the same on less, within a minute")] = False,
     json_: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="also write the figures here")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="also draw the figures into this HTML page")
     ] = None,
     write: Annotated[
         Path | None, typer.Option(metavar="FILE", help="also write a Markdown page here")
@@ -29,7 +34,9 @@ def bench(
         BENCHMARKS,
         figures_json,
         figures_table,
+        has_picture,
         markdown_page,
+        picture_page,
         run_benchmark,
     )
     from search.state import write_atomically
@@ -38,7 +45,10 @@ def bench(
         raise ValueError("bench: name one benchmark or give --all")
     if all_ and json_ is not None:
         raise ValueError("bench: --json takes one benchmark; name it instead of --all")
-    for path in (json_, write):
+    if picture is not None and (name is None or not has_picture(name)):
+        drawn = ", ".join(filter(has_picture, BENCHMARKS))
+        raise ValueError(f"bench: --picture is for a benchmark that draws one: {drawn}")
+    for path in (json_, picture, write):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
     console = Console()
@@ -49,5 +59,7 @@ def bench(
         console.print(figures_table(each, figures))
         if json_ is not None:
             write_atomically(json_, figures_json(each, figures))
+        if picture is not None:
+            write_atomically(picture, picture_page(each, figures))
     if write is not None:
         write_atomically(write, markdown_page(results, quick))

@@ -1,0 +1,236 @@
+"""Architectures as two supernets rank them, and as they rank once each was trained for itself."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+import ray
+import torch
+from diffusers import UNet2DConditionModel
+from ray.util import ActorPool
+from rich.console import Console
+from torch import Tensor
+
+from evaluators.clip_score import ClipModel
+from evaluators.evaluator import Evaluator, EvaluatorSpec, load_pipeline
+from evaluators.generation import SamplingSettings
+from evaluators.pool import start_ray
+from experiments.experiment import PromptsSection
+from experiments.models import SHAPES, clip_model, pipeline_source
+from experiments.progress import OnProgress, track
+from experiments.prompts import prompt_set
+from experiments.training import CaptionedData
+from supernet.architecture import Architecture
+from supernet.robust_training import TrainingSettings, train
+from supernet.supernet import Supernet
+
+Weights = Mapping[str, Tensor]
+
+PLAIN, ROBUST = "plain", "robust"
+_SEED = 20  # of architectures, prompts, noise and trainings; no preset uses it
+_MOST_REMOVED = 0.53  # of all blocks: 20 of the 38
+_NO_DROPPING: Mapping[str, Any] = {"keep_prob": (1.0, 1.0)}  # settings of a plain training
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is trained and measured.
+
+    Attributes:
+        architectures: that are ranked.
+        prompts: of the test split, which all of them draw.
+        pictures: to train on.
+        training_steps: of either supernet.
+        fine_tuning_steps: of every architecture, from either supernet.
+    """
+
+    architectures: int
+    prompts: int
+    pictures: int
+    training_steps: int
+    fine_tuning_steps: int
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What one supernet says of architectures, and what came of them.
+
+    Attributes:
+        full: mean CLIP score with every block on.
+        removed: how many blocks each architecture lacks, ``(n,)``.
+        inherited: mean CLIP scores with the supernet's weights, ``(n,)``.
+        fine_tuned: the same after each architecture's own training from there, ``(n,)``.
+    """
+
+    full: float
+    removed: Tensor
+    inherited: Tensor
+    fine_tuned: Tensor
+
+
+def _trainings(size: Size) -> dict[str, TrainingSettings]:
+    """Both trainings of a supernet; they differ in what they drop alone."""
+    robust = TrainingSettings(
+        steps=size.training_steps,
+        batch_size=32,
+        learning_rate=6e-4,
+        warmup_steps=size.training_steps // 10,
+        ema_decay=0.98,
+    )
+    return {PLAIN: robust.model_copy(update=_NO_DROPPING), ROBUST: robust}
+
+
+def _fine_tuning(size: Size) -> TrainingSettings:
+    """As the demo's training after the search (``presets/demo.toml``), only shorter."""
+    return TrainingSettings(
+        steps=size.fine_tuning_steps,
+        batch_size=16,
+        learning_rate=2e-3,
+        warmup_steps=size.fine_tuning_steps // 10,
+        adam_beta2=0.95,
+        ema_decay=0.9,
+        distillation=1.0,
+        **_NO_DROPPING,
+    )
+
+
+def _spec(size: Size) -> EvaluatorSpec:
+    return EvaluatorSpec(
+        pipeline=pipeline_source(SHAPES),
+        clip=clip_model(ClipModel(name=SHAPES)),
+        prompts=prompt_set(PromptsSection(source=SHAPES, count=size.prompts, seed=_SEED), "test"),
+        sampling=SamplingSettings(
+            num_inference_steps=8, guidance_scale=4.0, precision="bf16", batch_size=32
+        ),
+    )
+
+
+def rank(size: Size, workers: int, console: Console) -> dict[str, Ranking]:
+    """Train both supernets, then score with either what the same architectures draw.
+
+    The ``workers`` have one thread each, so that answers do not depend on their number.
+    """
+    spec = _spec(size)
+    pipeline = load_pipeline(spec.pipeline)
+    supernet = Supernet(pipeline.unet)
+    architectures = random_removals(supernet.full(), size.architectures)
+    base = _copied(supernet)
+    data = CaptionedData(pipeline, size.pictures, _SEED)
+    weights: dict[str, Weights] = {}
+    for name, settings in _trainings(size).items():
+        supernet.unet.load_state_dict(base)
+        with track(console, f"robustness: {name} training", settings.steps) as on_progress:
+            _train(supernet, data, settings, supernet.full(), None, on_progress)
+        weights[name] = _copied(supernet)
+    asked = [supernet.full(), *architectures]
+    with _judges(spec, size.pictures, workers) as pool:
+        inherited = _clip(pool, weights, asked, None, "inherited weights", console)
+        settings = _fine_tuning(size)
+        fine_tuned = _clip(pool, weights, architectures, settings, "fine-tuning", console)
+    removed = torch.tensor([len(each.removed) for each in architectures], dtype=torch.float64)
+    return {
+        name: Ranking(inherited[name][0].item(), removed, inherited[name][1:], fine_tuned[name])
+        for name in weights
+    }
+
+
+def random_removals(full: Architecture, count: int) -> list[Architecture]:
+    """``count`` architectures with random blocks removed: from one to half of them, evenly."""
+    generator = torch.Generator().manual_seed(_SEED)
+    blocks = list(full)
+    numbers = torch.linspace(1, _MOST_REMOVED * len(blocks), count).round().int().tolist()
+    return [
+        full.without(blocks[i] for i in torch.randperm(len(blocks), generator=generator)[:number])
+        for number in numbers
+    ]
+
+
+def _copied(supernet: Supernet) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in supernet.unet.state_dict().items()}
+
+
+def _train(
+    supernet: Supernet,
+    data: CaptionedData,
+    settings: TrainingSettings,
+    architecture: Architecture,
+    teacher: UNet2DConditionModel | None = None,
+    on_progress: OnProgress | None = None,
+) -> None:
+    supernet.unet.requires_grad_(True)
+    train(
+        supernet,
+        data.batches(settings.batch_size, _SEED),
+        data.pipeline.scheduler,
+        settings,
+        _SEED,
+        architecture=architecture,
+        teacher=teacher,
+        on_progress=on_progress,
+    )
+    supernet.unet.requires_grad_(False)
+
+
+class _Judge:
+    """What runs in a Ray actor, on one thread: it scores architectures and fine-tunes them first.
+
+    All of them are trained on the same pictures with the same noise, the base UNet their teacher.
+    """
+
+    def __init__(self, spec: EvaluatorSpec, pictures: int) -> None:
+        torch.set_num_threads(1)
+        self.evaluator = Evaluator(spec)
+        self.teacher = copy.deepcopy(self.evaluator.pipeline.unet)
+        self.data = CaptionedData(self.evaluator.pipeline, pictures, _SEED)
+
+    def clip(
+        self, weights: Weights, architecture: Architecture, fine_tuning: TrainingSettings | None
+    ) -> float:
+        """Mean CLIP score of an architecture with these weights, or after training from them."""
+        self.evaluator.load_weights(weights)
+        if fine_tuning is not None:
+            _train(self.evaluator.supernet, self.data, fine_tuning, architecture, self.teacher)
+        return mean(self.evaluator.clip_scores(architecture))
+
+
+@contextmanager
+def _judges(spec: EvaluatorSpec, pictures: int, workers: int) -> Iterator[ActorPool]:
+    owns_ray = not ray.is_initialized()
+    if owns_ray:
+        start_ray(None, workers)
+    actor: Any = ray.remote(num_cpus=1)(_Judge)
+    judges = [actor.remote(spec, pictures) for _ in range(workers)]
+    try:
+        yield ActorPool(judges)
+    finally:
+        for judge in judges:
+            ray.kill(judge)
+        if owns_ray:
+            ray.shutdown()
+
+
+def _clip(
+    judges: ActorPool,
+    weights: Mapping[str, Weights],
+    architectures: Sequence[Architecture],
+    fine_tuning: TrainingSettings | None,
+    doing: str,
+    console: Console,
+) -> dict[str, Tensor]:
+    """CLIP of all architectures with the weights of each supernet, ``(n,)`` in their order."""
+    shared = {name: ray.put(each) for name, each in weights.items()}
+    jobs = [(name, architecture) for name in weights for architecture in architectures]
+    scores: dict[str, list[float]] = {name: [] for name in weights}
+    answers = judges.map(
+        lambda judge, job: judge.clip.remote(shared[job[0]], job[1], fine_tuning), jobs
+    )
+    with track(console, f"robustness: {doing}", len(jobs)) as on_progress:
+        for done, ((name, _), score) in enumerate(zip(jobs, answers, strict=True), start=1):
+            scores[name].append(score)
+            on_progress(done, {"clip": score})
+    return {name: torch.tensor(each, dtype=torch.float64) for name, each in scores.items()}
