@@ -17,8 +17,9 @@ from rich.console import Console
 from torch import Tensor
 
 from evaluators.clip_score import ClipModel
-from evaluators.evaluator import Evaluator, EvaluatorSpec, load_pipeline
+from evaluators.evaluator import Evaluator, EvaluatorSpec
 from evaluators.generation import SamplingSettings
+from evaluators.pipelines import load_pipeline
 from evaluators.pool import start_ray
 from experiments.experiment import PromptsSection
 from experiments.models import SHAPES, clip_model, pipeline_source
@@ -26,15 +27,17 @@ from experiments.progress import OnProgress, track
 from experiments.prompts import prompt_set
 from experiments.training import CaptionedData
 from supernet.architecture import Architecture
-from supernet.robust_training import TrainingSettings, train
+from supernet.block_dropping import BlockDropping
+from supernet.robust_training import train
 from supernet.supernet import Supernet
+from supernet.training_settings import TrainingSettings
 
 Weights = Mapping[str, Tensor]
 
 PLAIN, ROBUST = "plain", "robust"
 _SEED = 20  # of architectures, prompts, noise and trainings; no preset uses it
 _MOST_REMOVED = 0.53  # of all blocks: 20 of the 38
-_NO_DROPPING: Mapping[str, Any] = {"keep_prob": (1.0, 1.0)}  # settings of a plain training
+_NO_DROPPING = BlockDropping(keep_prob=(1.0, 1.0))  # of a plain training
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def _trainings(size: Size) -> dict[str, TrainingSettings]:
         warmup_steps=size.training_steps // 10,
         ema_decay=0.98,
     )
-    return {PLAIN: robust.model_copy(update=_NO_DROPPING), ROBUST: robust}
+    return {PLAIN: robust.model_copy(update={"dropping": _NO_DROPPING}), ROBUST: robust}
 
 
 def _fine_tuning(size: Size) -> TrainingSettings:
@@ -95,7 +98,7 @@ def _fine_tuning(size: Size) -> TrainingSettings:
         adam_beta2=0.95,
         ema_decay=0.9,
         distillation=1.0,
-        **_NO_DROPPING,
+        dropping=_NO_DROPPING,
     )
 
 

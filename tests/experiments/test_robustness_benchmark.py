@@ -20,7 +20,7 @@ from experiments.benchmarks.ranking import PLAIN, ROBUST, Ranking, Size, random_
 from experiments.shapes.diffusion import build_unet
 from supernet.architecture import Architecture
 from supernet.inventory import take_inventory, unet_config
-from supernet.robust_training import TrainingSettings
+from supernet.training_settings import TrainingSettings
 
 TINY = Size(architectures=3, prompts=2, pictures=16, training_steps=1, fine_tuning_steps=1)
 
@@ -214,10 +214,8 @@ def test_a_judge_answers_the_same_whatever_it_was_asked_before() -> None:
 def test_both_trainings_differ_in_what_they_drop_alone() -> None:
     trainings = ranking._trainings(TINY)
     plain, robust = trainings[PLAIN], trainings[ROBUST]
-    as_plain = ranking._NO_DROPPING
-    assert plain == robust.model_copy(update=as_plain)
-    for field in as_plain:
-        assert getattr(robust, field) == TrainingSettings.model_fields[field].default
+    assert plain == robust.model_copy(update={"dropping": ranking._NO_DROPPING})
+    assert robust.dropping == TrainingSettings.model_fields["dropping"].default
 
 
 @pytest.mark.slow
