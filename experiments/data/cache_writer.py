@@ -20,6 +20,11 @@ from experiments.data.settings import ReadingSettings
 from experiments.data.source import CaptionedPicture, DataError, Source
 from supernet.checkpoint import save_tensors
 
+_DECISIVE = {
+    "encoder": "VAE or text encoder",
+    "source_digest": "source, or of one that has changed since",
+    "precision": "precision",
+}
 _DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -93,8 +98,8 @@ class CacheWriter:
     def write(self, on_progress: Callable[[int, dict[str, float]], None]) -> None:
         """Encode what is left; ``on_progress`` is told how many pictures that were so far."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_tensors(self.folder / EMPTY, self._stored(self.encoder.empty), {})
         self.index.save(self.folder)
+        save_tensors(self.folder / EMPTY, self._stored(self.encoder.empty), {})
         settings, total, begun = self.settings, self.index.made_from.pictures, self.index.pictures
         numbers = self._caption_numbers()
         unread = self.source.in_order(begun)
@@ -179,15 +184,15 @@ class _ShardContents:
 def _begun(folder: Path, made_from: MadeFrom) -> CacheIndex:
     """The index of what an interrupted run left, or a new one."""
     if not (folder / INDEX).exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # A run that was killed early may have left a hidden, half-written file.
+        if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
             raise DataError(f"{folder}: is there already, and no cache; give a new folder")
         return CacheIndex(made_from=made_from)
     index = load_index(folder)
-    ours, theirs = made_from.model_dump(), index.made_from.model_dump()
-    for field in made_from.model_fields_set:
-        if ours[field] != theirs[field]:
+    for field, what in _DECISIVE.items():
+        if getattr(index.made_from, field) != getattr(made_from, field):
             raise DataError(
-                f"{folder}: is a cache with {field} {theirs[field]!r}, not {ours[field]!r}; "
-                "give a new folder, or call it as before"
+                f"{folder}: is a cache made with another {what}; give a new folder, or call "
+                "'evounet train cache' as before"
             )
     return index

@@ -59,20 +59,9 @@ class SavedDataset(IndexedSource):
     def __getitem__(self, index: int) -> CaptionedPicture:
         row, name = self._rows[index], f"{self.folder}, row {index}"
         image = row[self._image]
-        if image is None:
-            raise DataError(f"{name}: has no picture; filter such rows out")
-        captions = as_captions(row[self._caption], name)
-        return CaptionedPicture(name, _bytes(image, name), captions)
-
-
-def _bytes(image: dict[str, Any], name: str) -> bytes:
-    if image["bytes"] is not None:
-        stored: bytes = image["bytes"]
-        return stored
-    try:
-        return Path(image["path"]).read_bytes()
-    except OSError as error:
-        raise DataError(f"{name}: {image['path']} cannot be read; restore it") from error
+        if image is None or image["bytes"] is None:
+            raise DataError(f"{name}: holds no picture; save the dataset without such rows")
+        return CaptionedPicture(name, image["bytes"], as_captions(row[self._caption], name))
 
 
 def _is_text(feature: Any) -> bool:

@@ -70,7 +70,7 @@ def build_sd(seed: int = 0, sample_size: int = LATENTS) -> StableDiffusionPipeli
         text_encoder=CLIPTextModel(text_config()).eval(),
         tokenizer=TOKENIZER,
         unet=build_unet(sample_size),
-        scheduler=DDIMScheduler(),
+        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -92,7 +92,7 @@ def build_xl(seed: int = 0, zeros: bool = True) -> StableDiffusionXLPipeline:
             addition_time_embed_dim=8,
             projection_class_embeddings_input_dim=6 * 8 + POOLED,
         ),
-        scheduler=DDIMScheduler(),
+        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
         force_zeros_for_empty_prompt=zeros,
         add_watermarker=False,
     )
