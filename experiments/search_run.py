@@ -32,7 +32,12 @@ from experiments.report import ReportData, SampleSet, write_report
 from experiments.report.sample_files import load_samples, save_samples
 from experiments.run_folder import RunFolder
 from experiments.run_log import RunLog
-from experiments.training import RoundTrainer, load_unet_weights, noise_schedule
+from experiments.training import (
+    RoundTrainer,
+    check_training_data,
+    load_unet_weights,
+    noise_schedule,
+)
 from latency_tables import load_table
 from search.decision import Decision
 from search.evolution import Evolution, check_reachable
@@ -122,6 +127,7 @@ def prepare(experiment: Experiment) -> Parts:
     latencies = tuple(TableLatency(inventory, table) for table in tables)
     target_ms = experiment.latency.target(latencies[0](inventory.full()))
     check_reachable(target_ms, latencies[0])
+    check_training_data(pipeline, experiment.training, experiment.seed)
     ClipScorer(spec.clip)  # loaded by every worker; here only to hear of a fault early
     start = pipeline.unet.state_dict()
     if experiment.model.supernet is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from evaluators.pipelines import Pipeline
+from experiments.data.opening import TrainingData, open_data
+from experiments.data.settings import ReadingSettings
+from experiments.data.shapes import ShapesData
 from experiments.experiment import TrainingSection
-from experiments.shapes.base import captions
-from experiments.shapes.dataset import draw
-from experiments.shapes.diffusion import CAPTION_DROPOUT, caption_batches
-from experiments.shapes.vae import encode
+from experiments.models import SHAPES
+from experiments.shapes.diffusion import CAPTION_DROPOUT
 from search.evolution import Track
 from supernet.architecture import Architecture
-from supernet.batches import Batches
 from supernet.block_dropping import BlockDropping
 from supernet.checkpoint import CheckpointError, load_tensors, save_tensors
 from supernet.robust_training import train
@@ -27,34 +28,39 @@ from supernet.supernet import Supernet
 from supernet.training_settings import TrainingSettings
 
 
-class CaptionedData:
-    """The training pictures of an experiment as latents; drawn and encoded when first asked for."""
+def training_data(
+    pipeline: Pipeline, data: str, reading: ReadingSettings, pictures: int, seed: int
+) -> TrainingData:
+    """The shapes world, or the captioned pictures that a path names.
 
-    def __init__(self, pipeline: Pipeline, pictures: int, seed: int) -> None:
-        self.pipeline = pipeline
-        self.count = pictures
-        self.seed = seed
-        self._latents: tuple[Tensor, list[str]] | None = None
+    Args:
+        pipeline: encodes them; the one that is trained.
+        data: ``shapes``, or see :func:`experiments.data.opening.open_data`.
+        reading: how they are read, where that is not clear.
+        pictures: how many, of the shapes world.
+        seed: which, of the shapes world.
 
-    def batches(
-        self, batch_size: int, seed: int, caption_dropout: float = CAPTION_DROPOUT
-    ) -> Batches:
-        """Batches of captioned latents, a function of (seed, step) alone."""
-        if self._latents is None:
-            pictures = draw("train", self.count, self.seed)
-            vae = self.pipeline.vae
-            scaled = encode(vae, pictures, slice(None)) * vae.config.scaling_factor
-            self._latents = scaled, captions(pictures)
-        latents, texts = self._latents
-        return caption_batches(
-            latents,
-            texts,
-            self.pipeline.tokenizer,
-            self.pipeline.text_encoder,
-            batch_size,
-            seed,
-            caption_dropout,
-        )
+    Raises:
+        DataError: if there is no such data, or it cannot be used.
+    """
+    if data == SHAPES:
+        return ShapesData(pipeline, pictures, seed)
+    return open_data(data, pipeline, reading)
+
+
+def check_training_data(pipeline: Pipeline, section: TrainingSection, seed: int) -> None:
+    """Hear of faults of an experiment's data early; data that no training uses are not opened.
+
+    Raises:
+        DataError: if there is no such data, it cannot be used, or has not one whole batch.
+    """
+    sizes = [each.batch_size for each in (section.round, section.final) if each.steps]
+    if sizes:
+        _section_data(pipeline, section, seed).check(max(sizes))
+
+
+def _section_data(pipeline: Pipeline, section: TrainingSection, seed: int) -> TrainingData:
+    return training_data(pipeline, section.data, section.reading, section.pictures, seed)
 
 
 class RoundTrainer:
@@ -81,7 +87,7 @@ class RoundTrainer:
         self.teacher = copy.deepcopy(pipeline.unet).requires_grad_(False)
         self.supernet = Supernet(pipeline.unet)
         self.scheduler = noise_schedule(pipeline)
-        self.data = CaptionedData(pipeline, section.pictures, seed)
+        self.pipeline = pipeline
         self.start = start
         self.section = section
         self.seed = seed
@@ -100,6 +106,10 @@ class RoundTrainer:
     ) -> Mapping[str, Tensor]:
         """Weights after the longer training of the architecture found."""
         return self._train("final", weights, architecture, self.section.final, self.seed * 1_000)
+
+    @cached_property
+    def _data(self) -> TrainingData:
+        return _section_data(self.pipeline, self.section, self.seed)
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
@@ -122,7 +132,7 @@ class RoundTrainer:
             with self.track(f"{name}: training", settings.steps) as on_progress:
                 train(
                     self.supernet,
-                    self.data.batches(settings.batch_size, seed, self.section.caption_dropout),
+                    self._data.batches(settings.batch_size, seed, self.section.caption_dropout),
                     self.scheduler,
                     settings,
                     seed,
@@ -181,13 +191,19 @@ class SupernetTraining(BaseModel):
     """How a supernet is made of a base UNet; the defaults made the shipped one.
 
     Attributes:
-        pictures: how many pictures of the shapes world to train on.
+        data: ``shapes`` or other training data, as in an experiment file.
+        reading: how they are read, where that is not clear.
+        pictures: how many pictures of the shapes world to train on; of other data it is all.
+        caption_dropout: share of captions replaced by the empty one, in [0, 1).
         training: the robust training.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    data: str = SHAPES
+    reading: ReadingSettings = ReadingSettings()
     pictures: int = Field(32_768, ge=1024)
+    caption_dropout: float = Field(CAPTION_DROPOUT, ge=0, lt=1)
     training: TrainingSettings = TrainingSettings(
         steps=4000,
         batch_size=32,
@@ -219,14 +235,14 @@ def train_supernet(
         start: weights of a supernet to go on from, in place of the UNet's own.
     """
     checkpoint = path.with_suffix(".training.safetensors")
-    data = CaptionedData(pipeline, settings.pictures, seed)
+    data = training_data(pipeline, settings.data, settings.reading, settings.pictures, seed)
     teacher = copy.deepcopy(pipeline.unet).requires_grad_(False)
     if start is not None:
         pipeline.unet.load_state_dict(start)
     pipeline.unet.requires_grad_(True)
     train(
         Supernet(pipeline.unet),
-        data.batches(settings.training.batch_size, seed),
+        data.batches(settings.training.batch_size, seed, settings.caption_dropout),
         noise_schedule(pipeline),
         settings.training,
         seed,

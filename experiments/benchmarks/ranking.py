@@ -21,11 +21,11 @@ from evaluators.evaluator import Evaluator, EvaluatorSpec
 from evaluators.generation import SamplingSettings
 from evaluators.pipelines import load_pipeline
 from evaluators.pool import start_ray
+from experiments.data.shapes import ShapesData
 from experiments.experiment import PromptsSection
 from experiments.models import SHAPES, clip_model, pipeline_source
 from experiments.progress import OnProgress, track
 from experiments.prompts import prompt_set
-from experiments.training import CaptionedData
 from supernet.architecture import Architecture
 from supernet.block_dropping import BlockDropping
 from supernet.robust_training import train
@@ -123,7 +123,7 @@ def rank(size: Size, workers: int, console: Console) -> dict[str, Ranking]:
     supernet = Supernet(pipeline.unet)
     architectures = random_removals(supernet.full(), size.architectures)
     base = _copied(supernet)
-    data = CaptionedData(pipeline, size.pictures, _SEED)
+    data = ShapesData(pipeline, size.pictures, _SEED)
     weights: dict[str, Weights] = {}
     for name, settings in _trainings(size).items():
         supernet.unet.load_state_dict(base)
@@ -159,7 +159,7 @@ def _copied(supernet: Supernet) -> dict[str, Tensor]:
 
 def _train(
     supernet: Supernet,
-    data: CaptionedData,
+    data: ShapesData,
     settings: TrainingSettings,
     architecture: Architecture,
     teacher: UNet2DConditionModel | None = None,
@@ -189,7 +189,7 @@ class _Judge:
         torch.set_num_threads(1)
         self.evaluator = Evaluator(spec)
         self.teacher = copy.deepcopy(self.evaluator.pipeline.unet)
-        self.data = CaptionedData(self.evaluator.pipeline, pictures, _SEED)
+        self.data = ShapesData(self.evaluator.pipeline, pictures, _SEED)
 
     def clip(
         self, weights: Weights, architecture: Architecture, fine_tuning: TrainingSettings | None

@@ -1,4 +1,4 @@
-"""``evounet train base`` and ``evounet train supernet``."""
+"""``evounet train base``, ``evounet train supernet`` and ``evounet train cache``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def base(
 def supernet(
     out: Annotated[Path, typer.Option(help="safetensors file for the weights")],
     pipeline: Annotated[
-        str, typer.Option(help="a pipeline of the shapes world: 'shapes' or a folder")
+        str, typer.Option(help="a pipeline: 'shapes', a folder or a Hugging Face id")
+    ] = "shapes",
+    data: Annotated[
+        str, typer.Option(help="captioned pictures or a cache of them (docs/training_data.md)")
     ] = "shapes",
     start: Annotated[
         str | None,
@@ -65,10 +68,50 @@ def supernet(
     from experiments.progress import track
     from experiments.training import SupernetTraining, load_unet_weights, train_supernet
 
-    defaults = SupernetTraining().model_dump()
+    defaults = SupernetTraining(data=data).model_dump()
     settings = resolve(SupernetTraining, defaults, set_ or [], "train supernet")
     loaded = load_pipeline(pipeline_source(pipeline))
     weights = load_unet_weights(supernet_weights(start), loaded.unet) if start else None
     with track(Console(), "robust training", settings.training.steps) as on_progress:
         train_supernet(loaded, settings, seed, out, on_progress, weights)
     typer.echo(f"weights: {out}")
+
+
+@app.command()
+def cache(
+    data: Annotated[str, typer.Option(help="captioned pictures (docs/training_data.md)")],
+    out: Annotated[Path, typer.Option(help="folder for the cache")],
+    pipeline: Annotated[
+        str, typer.Option(help="encodes: a folder or a Hugging Face id, or 'shapes'")
+    ] = "shapes",
+    set_: Overrides = None,
+) -> None:
+    """Encode training data once: latents and hidden states, in the place of the pictures.
+
+    Interrupted, it goes on where it was when called again.
+
+    Example: evounet train cache --pipeline my-model --data 'shards/{000..127}.tar' --out cache
+    """
+    import torch
+    from rich.console import Console
+
+    from evaluators.evaluator import load_pipeline
+    from experiments.data.cache_writer import CacheSettings, CacheWriter
+    from experiments.data.encoder import PipelineEncoder
+    from experiments.data.opening import open_source
+    from experiments.experiment import resolve
+    from experiments.models import pipeline_source
+    from experiments.progress import track
+
+    settings = resolve(CacheSettings, CacheSettings().model_dump(), set_ or [], "train cache")
+    source = open_source(data, settings.reading)
+    loaded = load_pipeline(pipeline_source(pipeline))
+    loaded.to("cuda" if torch.cuda.is_available() else "cpu")
+    console = Console()
+    writer = CacheWriter(out, pipeline, PipelineEncoder(loaded), data, source, settings)
+    if writer.index.pictures:
+        console.print(f"{writer.index.pictures} pictures are encoded already")
+    with track(console, "encoding", writer.left) as on_progress:
+        writer.write(on_progress)
+    index = writer.index
+    typer.echo(f"cache: {out} ({index.pictures} pictures, {index.captions} captions)")

@@ -1,0 +1,1 @@
+"""Training data: captioned pictures from folders, datasets and tar shards, or encoded before."""
