@@ -26,6 +26,7 @@ from experiments.experiment import PromptsSection
 from experiments.models import SHAPES, clip_model, pipeline_source
 from experiments.progress import OnProgress, track
 from experiments.prompts import prompt_set
+from experiments.shapes.diffusion import CAPTION_DROPOUT
 from supernet.architecture import Architecture
 from supernet.block_dropping import BlockDropping
 from supernet.robust_training import train
@@ -168,7 +169,7 @@ def _train(
     supernet.unet.requires_grad_(True)
     train(
         supernet,
-        data.batches(settings.batch_size, _SEED),
+        data.batches(settings.batch_size, _SEED, CAPTION_DROPOUT),
         data.pipeline.scheduler,
         settings,
         _SEED,
