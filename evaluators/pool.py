@@ -67,6 +67,7 @@ class EvaluatorPool:
         threads: CPU threads, and Ray CPUs, of each actor.
         address: of a Ray cluster; by default ``RAY_ADDRESS`` if set, else a local Ray that
             is started here and stopped on leaving.
+        spare_cpus: CPUs of Ray that are left to others, such as workers that train.
 
     Raises:
         ConnectionError: if there is no cluster at ``address``.
@@ -74,14 +75,19 @@ class EvaluatorPool:
     """
 
     def __init__(
-        self, workers: int | None = None, *, threads: int = 1, address: str | None = None
+        self,
+        workers: int | None = None,
+        *,
+        threads: int = 1,
+        address: str | None = None,
+        spare_cpus: int = 0,
     ) -> None:
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
             local = workers or max(1, (os.cpu_count() or 1) // threads)
-            start_ray(address or os.environ.get("RAY_ADDRESS"), local * threads)
+            start_ray(address or os.environ.get("RAY_ADDRESS"), local * threads + spare_cpus)
         try:
-            self.workers = _workers_with_room(workers, threads)
+            self.workers = _workers_with_room(workers, threads, spare_cpus)
         except ValueError:
             if self._owns_ray:
                 ray.shutdown()
@@ -167,13 +173,14 @@ class Evaluators:
         return self._shared_spec, *self._weights
 
 
-def _workers_with_room(wanted: int | None, threads: int) -> int:
+def _workers_with_room(wanted: int | None, threads: int, spare_cpus: int) -> int:
     """How many workers to start: actors beyond a cluster's room would be waited for for ever."""
     cpus = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    room = sum(count // threads for count in cpus)
+    room = min(sum(count // threads for count in cpus), (sum(cpus) - spare_cpus) // threads)
     if (wanted or 1) > room:
         raise ValueError(
-            f"the Ray cluster has {sum(cpus)} CPUs on {len(cpus)} nodes: room for {room} "
+            f"the Ray cluster has {sum(cpus)} CPUs on {len(cpus)} nodes"
+            f"{f', {spare_cpus} of them for training' if spare_cpus else ''}: room for {room} "
             f"evaluators of {threads} threads, fewer than the {wanted or 1} needed; lower "
             "workers.count (--workers) or workers.threads, or add nodes first"
         )

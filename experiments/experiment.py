@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from evaluators.clip_score import ClipModel
 from evaluators.generation import SamplingSettings
-from experiments.data.settings import ReadingSettings
+from experiments.data.settings import DataSettings
+from experiments.scaling import ScalingSettings
 from supernet.architecture import Granularity
 from supernet.block_groups import Grouping
 from supernet.growth import Growth
@@ -129,25 +130,14 @@ class SearchSection(_Section):
     groups: tuple[Grouping, ...] = ()
 
 
-class TrainingSection(_Section):
+class TrainingSection(_Section, DataSettings, ScalingSettings):
     """Robust training between decisions, and the longer one after the last.
 
     Attributes:
-        data: ``shapes``, a folder of captioned pictures, a dataset saved on disk, a folder or
-            brace pattern of tar shards, or a cache of one of these.
-        reading: how they are read, where that is not clear.
-        pictures: how many, of the shapes world; of other data it is all.
-        caption_dropout: share of captions replaced by the empty one, in [0, 1). A guided prediction
-            w v(c) - (w - 1) v(empty) has nearly as much of the one as of the other, so a short
-            training may want more than the usual tenth.
         round: settings of each round's training.
         final: settings of the training of the architecture found.
     """
 
-    data: str = "shapes"
-    reading: ReadingSettings = ReadingSettings()
-    pictures: int = Field(4096, ge=64)
-    caption_dropout: float = Field(0.1, ge=0, lt=1)
     round: TrainingSettings = TrainingSettings(steps=0)
     final: TrainingSettings = TrainingSettings(steps=0)
 

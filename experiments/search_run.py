@@ -32,11 +32,12 @@ from experiments.report import ReportData, SampleSet, write_report
 from experiments.report.sample_files import load_samples, save_samples
 from experiments.run_folder import RunFolder
 from experiments.run_log import RunLog
+from experiments.trainer import noise_schedule
 from experiments.training import (
     RoundTrainer,
     check_training_data,
     load_unet_weights,
-    noise_schedule,
+    open_trainer,
 )
 from latency_tables import load_table
 from search.decision import Decision
@@ -45,6 +46,7 @@ from search.settings import EvolutionSettings
 from search.state import SearchState, write_atomically
 from search.store import EvaluationStore
 from supernet.architecture import Architecture
+from supernet.growth import load_weights
 from supernet.inventory import take_inventory, unet_config
 from supernet.spec import ClipFigure, Provenance, Spec, TableFigure, build_spec
 from supernet.standalone_unet import StandaloneUNet, materialize
@@ -144,7 +146,13 @@ def open_pool(parts: Parts, console: Console) -> EvaluatorPool:
     """
     workers = parts.experiment.workers
     console.print("starting the evaluators ...")
-    return EvaluatorPool(workers.count, threads=workers.threads, address=workers.address)
+    training = parts.experiment.training
+    return EvaluatorPool(
+        workers.count,
+        threads=workers.threads,
+        address=workers.address,
+        spare_cpus=training.workers if training.on_ray else 0,
+    )
 
 
 def search(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) -> Comparison:
@@ -156,11 +164,13 @@ def search(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) ->
     experiment = parts.experiment
     log.say(_introduction(parts))
     log.say(f"{pool.workers} evaluators of {experiment.workers.threads} CPU threads each")
+    section, seed = experiment.training, experiment.seed
     trainer = RoundTrainer(
-        load_pipeline(parts.spec.pipeline),
+        open_trainer(parts.spec.pipeline, section, seed, section),
         parts.start,
-        experiment.training,
-        experiment.seed,
+        section,
+        seed,
+        experiment.search.growth,
         folder.checkpoints,
         partial(track, log.console),
     )
@@ -250,11 +260,11 @@ def _draw(
 def _found_unet(parts: Parts, weights: Mapping[str, Tensor], found: Architecture) -> StandaloneUNet:
     base = parts.pipeline.unet
     own = {name: value.clone() for name, value in base.state_dict().items()}
-    base.load_state_dict(weights)
+    load_weights(base, weights)
     try:
         return materialize(base, found)
     finally:
-        base.load_state_dict(own)
+        load_weights(base, own)
 
 
 def found_spec(parts: Parts, found: Architecture, comparison: Comparison, weights: str) -> Spec:

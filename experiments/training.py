@@ -2,50 +2,45 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
-from functools import cached_property
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
-from pydantic import BaseModel, ConfigDict, Field
+from diffusers import UNet2DConditionModel
+from pydantic import Field
 from torch import Tensor
 
-from evaluators.pipelines import Pipeline
-from experiments.data.opening import TrainingData, open_data
-from experiments.data.settings import ReadingSettings
-from experiments.data.shapes import ShapesData
+from evaluators.pipelines import Pipeline, load_pipeline
+from experiments.data.settings import DataSettings
 from experiments.experiment import TrainingSection
-from experiments.models import SHAPES
-from experiments.shapes.diffusion import CAPTION_DROPOUT
-from search.evolution import Track
-from supernet.architecture import Architecture
+from experiments.progress import OnProgress
+from experiments.ray_trainer import RayTrainer
+from experiments.scaling import ScalingSettings
+from experiments.trainer import LocalTrainer, SupernetTrainer, TrainingJob, training_data
+from search.evolution import Track, unseen
+from supernet.architecture import Architecture, Granularity
 from supernet.block_dropping import BlockDropping
 from supernet.checkpoint import CheckpointError, load_tensors, save_tensors
-from supernet.robust_training import train
-from supernet.supernet import Supernet
+from supernet.growth import Growth
+from supernet.inventory import take_inventory, unet_config
 from supernet.training_settings import TrainingSettings
 
 
-def training_data(
-    pipeline: Pipeline, data: str, reading: ReadingSettings, pictures: int, seed: int
-) -> TrainingData:
-    """The shapes world, or the captioned pictures that a path names.
+def open_trainer(
+    pipeline: str, data: DataSettings, data_seed: int, scaling: ScalingSettings
+) -> SupernetTrainer:
+    """Who trains the UNet of a pipeline: this process, or workers of the Ray that is connected.
 
     Args:
-        pipeline: encodes them; the one that is trained.
-        data: ``shapes``, or see :func:`experiments.data.opening.open_data`.
-        reading: how they are read, where that is not clear.
-        pictures: how many, of the shapes world.
-        seed: which, of the shapes world.
-
-    Raises:
-        DataError: if there is no such data, or it cannot be used.
+        pipeline: folder or Hugging Face id.
+        data: what on.
+        data_seed: which pictures, of the shapes world.
+        scaling: on how many workers.
     """
-    if data == SHAPES:
-        return ShapesData(pipeline, pictures, seed)
-    return open_data(data, pipeline, reading)
+    if scaling.on_ray:
+        return RayTrainer(pipeline, data, data_seed, scaling)
+    return LocalTrainer(load_pipeline(pipeline), data, data_seed)
 
 
 def check_training_data(pipeline: Pipeline, section: TrainingSection, seed: int) -> None:
@@ -56,114 +51,77 @@ def check_training_data(pipeline: Pipeline, section: TrainingSection, seed: int)
     """
     sizes = [each.batch_size for each in (section.round, section.final) if each.steps]
     if sizes:
-        _section_data(pipeline, section, seed).check(max(sizes))
-
-
-def _section_data(pipeline: Pipeline, section: TrainingSection, seed: int) -> TrainingData:
-    return training_data(pipeline, section.data, section.reading, section.pictures, seed)
+        training_data(pipeline, section, seed).check(max(sizes))
 
 
 class RoundTrainer:
     """Trains the supernet between decisions; every round leaves its weights in the run folder.
 
+    A round goes on with the optimizer's moments and the average of the one before, so its state
+    stays until the next is done.
+
     Args:
-        pipeline: a replica of its own; its UNet is trained, and teaches as it came.
+        trainer: does the trainings.
         start: the supernet's weights before the first round.
         section: settings of a round and of the training after the last one.
         seed: with the round it fixes a training.
+        growth: how added copies begin.
         folder: for the weights, ``round-1.safetensors`` and so on.
         track: opens progress displays.
     """
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        trainer: SupernetTrainer,
         start: Mapping[str, Tensor],
         section: TrainingSection,
         seed: int,
+        growth: Growth,
         folder: Path,
         track: Track,
     ) -> None:
-        self.teacher = copy.deepcopy(pipeline.unet).requires_grad_(False)
-        self.supernet = Supernet(pipeline.unet)
-        self.scheduler = noise_schedule(pipeline)
-        self.pipeline = pipeline
+        self.trainer = trainer
         self.start = start
         self.section = section
         self.seed = seed
+        self.growth = growth
         self.folder = folder
         self.track = track
+        self._rounds = 0
 
     def train(self, round_: int, architecture: Architecture) -> Mapping[str, Tensor]:
         """Weights after round ``round_``; from the run folder where it was trained before."""
-        name = f"round-{round_}"
+        self._rounds = round_
         before = self.start if round_ == 1 else load_tensors(self._file(f"round-{round_ - 1}"))[0]
-        seed = self.seed * 1_000 + round_
-        return self._train(name, before, architecture, self.section.round, seed)
+        job = TrainingJob(
+            before, architecture, self.section.round, self.seed * 1_000 + round_, self.growth
+        )
+        return self._train(f"round-{round_}", job, f"round-{round_ - 1}")
 
     def finish(
         self, weights: Mapping[str, Tensor], architecture: Architecture
     ) -> Mapping[str, Tensor]:
         """Weights after the longer training of the architecture found."""
-        return self._train("final", weights, architecture, self.section.final, self.seed * 1_000)
-
-    @cached_property
-    def _data(self) -> TrainingData:
-        return _section_data(self.pipeline, self.section, self.seed)
+        seed = self.seed * 1_000
+        job = TrainingJob(weights, architecture, self.section.final, seed, self.growth)
+        finished = self._train("final", job, f"round-{self._rounds}")
+        self._file("final.training").unlink(missing_ok=True)
+        return finished
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
 
-    def _train(
-        self,
-        name: str,
-        before: Mapping[str, Tensor],
-        architecture: Architecture,
-        settings: TrainingSettings,
-        seed: int,
-    ) -> Mapping[str, Tensor]:
-        finished, checkpoint = self._file(name), self._file(f"{name}.training")
+    def _train(self, name: str, job: TrainingJob, earlier: str) -> Mapping[str, Tensor]:
+        finished, state = self._file(name), self._file(f"{name}.training")
         if finished.exists():
             return load_tensors(finished)[0]
-        unet = self.supernet.unet
-        unet.load_state_dict(before)
-        if settings.steps:
-            unet.requires_grad_(True)
-            with self.track(f"{name}: training", settings.steps) as on_progress:
-                train(
-                    self.supernet,
-                    self._data.batches(settings.batch_size, seed, self.section.caption_dropout),
-                    self.scheduler,
-                    settings,
-                    seed,
-                    architecture=architecture,
-                    teacher=self.teacher,
-                    checkpoint=checkpoint,
-                    on_progress=on_progress,
-                )
-            unet.requires_grad_(False)
-        weights = {key: value.clone() for key, value in unet.state_dict().items()}
+        before = self._file(f"{earlier}.training")
+        steps = job.settings.steps
+        with self.track(f"{name}: training", steps) if steps else nullcontext(unseen) as told:
+            weights = self.trainer.train(job, state, before if before.exists() else None, told)
         save_tensors(finished, weights, {})
-        checkpoint.unlink(missing_ok=True)
+        before.unlink(missing_ok=True)
         return weights
-
-
-def noise_schedule(pipeline: Pipeline) -> DDIMScheduler:
-    """The noise that a pipeline's UNet was trained on, whichever sampler it is drawn with.
-
-    Samplers like SDXL's add noise on a scale of their own, which is not what the UNet takes.
-
-    Raises:
-        ValueError: if the pipeline's scheduler has no schedule of betas.
-    """
-    scheduler = pipeline.scheduler
-    if "beta_schedule" not in scheduler.config:
-        raise ValueError(
-            f"the pipeline's scheduler, {type(scheduler).__name__}, has no beta_schedule, so its "
-            "UNet cannot be trained as Stable Diffusion's are; give another pipeline"
-        )
-    schedule: DDIMScheduler = DDIMScheduler.from_config(scheduler.config)
-    return schedule
 
 
 def load_unet_weights(path: Path, unet: UNet2DConditionModel) -> dict[str, Tensor]:
@@ -187,23 +145,16 @@ def load_unet_weights(path: Path, unet: UNet2DConditionModel) -> dict[str, Tenso
     return {name: value.float() for name, value in tensors.items()}
 
 
-class SupernetTraining(BaseModel):
+class SupernetTraining(DataSettings, ScalingSettings):
     """How a supernet is made of a base UNet; the defaults made the shipped one.
 
     Attributes:
-        data: ``shapes`` or other training data, as in an experiment file.
-        reading: how they are read, where that is not clear.
-        pictures: how many pictures of the shapes world to train on; of other data it is all.
-        caption_dropout: share of captions replaced by the empty one, in [0, 1).
+        granularity: what is dropped: cross-attention blocks, or each of their transformer layers.
         training: the robust training.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    data: str = SHAPES
-    reading: ReadingSettings = ReadingSettings()
     pictures: int = Field(32_768, ge=1024)
-    caption_dropout: float = Field(CAPTION_DROPOUT, ge=0, lt=1)
+    granularity: Granularity = "block"
     training: TrainingSettings = TrainingSettings(
         steps=4000,
         batch_size=32,
@@ -215,41 +166,32 @@ class SupernetTraining(BaseModel):
 
 
 def train_supernet(
-    pipeline: Pipeline,
+    trainer: SupernetTrainer,
+    unet: UNet2DConditionModel,
     settings: SupernetTraining,
     seed: int,
     path: Path,
-    on_progress: Callable[[int, dict[str, float]], None],
+    on_progress: OnProgress,
     start: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Robust training of a pipeline's UNet from its own weights; writes them in fp16.
+    """Robust training of a UNet from its own weights; writes them in fp16.
 
     Interrupted, it goes on from ``PATH.training.safetensors`` when called again.
 
     Args:
-        pipeline: its UNet is trained in place.
-        settings: of the training, and of its data.
+        trainer: does it, with the UNet's pipeline.
+        unet: the base UNet.
+        settings: of the training.
         seed: fixes all random choices.
         path: of the safetensors file to write.
         on_progress: called after each step.
         start: weights of a supernet to go on from, in place of the UNet's own.
     """
     checkpoint = path.with_suffix(".training.safetensors")
-    data = training_data(pipeline, settings.data, settings.reading, settings.pictures, seed)
-    teacher = copy.deepcopy(pipeline.unet).requires_grad_(False)
-    if start is not None:
-        pipeline.unet.load_state_dict(start)
-    pipeline.unet.requires_grad_(True)
-    train(
-        Supernet(pipeline.unet),
-        data.batches(settings.training.batch_size, seed, settings.caption_dropout),
-        noise_schedule(pipeline),
-        settings.training,
-        seed,
-        teacher=teacher,
-        checkpoint=checkpoint,
-        on_progress=on_progress,
-    )
-    halves = {name: value.to(torch.float16) for name, value in pipeline.unet.state_dict().items()}
+    full = take_inventory(unet_config(unet), granularity=settings.granularity).full()
+    settings.training.dropping.check(full)
+    job = TrainingJob(start or unet.state_dict(), full, settings.training, seed)
+    weights = trainer.train(job, checkpoint, None, on_progress)
+    halves = {name: value.to(torch.float16) for name, value in weights.items()}
     save_tensors(path, halves, {"seed": str(seed), "settings": settings.model_dump_json()})
     checkpoint.unlink(missing_ok=True)

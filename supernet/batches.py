@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -24,6 +25,15 @@ class Batch:
     latents: Tensor
     encoder_hidden_states: Tensor
     added_cond_kwargs: Mapping[str, Tensor] | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        added = self.added_cond_kwargs
+        return Batch(
+            self.latents.to(device),
+            self.encoder_hidden_states.to(device),
+            added and {name: value.to(device) for name, value in added.items()},
+        )
 
 
 class Batches(Protocol):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from supernet.architecture import Architecture, ArchitectureError, BlockId
 from supernet.stand_ins import skipped
 from supernet.supernet import Supernet
+from supernet.unet_blocks import block_slot
 
 
 class PartlySkipped(nn.Module):
@@ -75,10 +76,14 @@ def running_each(
         ArchitectureError: if they do, or are not of the supernet's base.
     """
     largest = _union(architectures)
-    mixed = [b for b in largest if largest[b] and any(a[b] == 0 for a in architectures)]
+    mixed = [
+        block
+        for block in dict.fromkeys((*largest.sites, *largest))
+        if _runs(largest, block) and not all(_runs(each, block) for each in architectures)
+    ]
     # Lists and blocks are looked up while nothing is replaced: a path to a block may lead
     # through another one.
-    slots = {block: _slot(supernet.unet, block) for block in mixed}
+    slots = {block: block_slot(supernet.unet, block) for block in mixed}
     originals = {block: modules[index] for block, (modules, index) in slots.items()}
     insides = {block: set(list(original.modules())[1:]) for block, original in originals.items()}
     replaced: list[tuple[nn.ModuleList, int, nn.Module]] = []
@@ -88,9 +93,9 @@ def running_each(
                 original = originals[block]
                 around = [other for other in mixed if original in insides[other]]
                 runs = [
-                    architecture[block] > 0
+                    _runs(architecture, block)
                     for architecture in architectures
-                    if all(architecture[outer] for outer in around)
+                    if all(_runs(architecture, outer) for outer in around)
                 ]
                 stand_in = PartlySkipped(modules[index], skipped(original), runs)
                 replaced.append((modules, index, modules[index]))
@@ -118,8 +123,6 @@ def _union(architectures: Sequence[Architecture]) -> Architecture:
     return first.with_multiplicities(counts)
 
 
-def _slot(unet: UNet2DConditionModel, block: BlockId) -> tuple[nn.ModuleList, int]:
-    path, index = block.module_path
-    modules = unet.get_submodule(path)
-    assert isinstance(modules, nn.ModuleList)
-    return modules, index
+def _runs(architecture: Architecture, block: BlockId) -> bool:
+    """Whether a block runs, or any transformer layer of a cross-attention block."""
+    return any(architecture[each] for each in architecture.sites.get(block, (block,)))

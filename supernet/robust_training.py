@@ -192,7 +192,7 @@ class _Training:
         noise: Noise | None = None
         for rows in self.parts:
             with autocast(self.settings.precision, self.device):
-                batch = self.batches(step, rows)
+                batch = self.batches(step, rows).to(self.device)
                 if noise is None:  # of the whole batch, whatever is this worker's share of it
                     shape = (self.settings.batch_size, *batch.latents.shape[1:])
                     noise = draw_noise(shape, self.noise_scheduler, generator)

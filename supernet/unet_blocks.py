@@ -40,16 +40,18 @@ def _attention_ids(block: BlockId, attention: Any, granularity: Granularity) -> 
 
 
 def find_block(unet: UNet2DConditionModel, block: BlockId) -> nn.Module:
-    path, index = block.module_path
-    return _module_list(unet, path)[index]
+    modules, index = block_slot(unet, block)
+    return modules[index]
 
 
 def replace_block(unet: UNet2DConditionModel, block: BlockId, module: nn.Module) -> None:
+    modules, index = block_slot(unet, block)
+    modules[index] = module
+
+
+def block_slot(unet: UNet2DConditionModel, block: BlockId) -> tuple[nn.ModuleList, int]:
+    """The list that holds a block, and its place in there."""
     path, index = block.module_path
-    _module_list(unet, path)[index] = module
-
-
-def _module_list(unet: UNet2DConditionModel, path: str) -> nn.ModuleList:
     modules = unet.get_submodule(path)
     assert isinstance(modules, nn.ModuleList)
-    return modules
+    return modules, index

@@ -52,28 +52,42 @@ def supernet(
         typer.Option(help="go on from these weights of it: 'shapes' or a safetensors file"),
     ] = None,
     seed: Seed = 0,
+    address: Annotated[str | None, typer.Option(help="of a Ray cluster; local by default")] = None,
     set_: Overrides = None,
 ) -> None:
     """Train a UNet so that it survives the loss of any block (robust training).
 
-    Interrupted, it goes on where it was when called again.
+    Interrupted, it goes on where it was when called again. With --set workers=4, or --set
+    use_gpu=true, workers of Ray share the training.
 
     Example: evounet train supernet --pipeline runs/models/pipeline --out supernet.safetensors
     """
+    import os
+
     from rich.console import Console
 
     from evaluators.pipelines import load_pipeline
+    from evaluators.pool import start_ray
     from experiments.experiment import resolve
     from experiments.models import pipeline_source, supernet_weights
     from experiments.progress import track
-    from experiments.training import SupernetTraining, load_unet_weights, train_supernet
+    from experiments.training import (
+        SupernetTraining,
+        load_unet_weights,
+        open_trainer,
+        train_supernet,
+    )
 
     defaults = SupernetTraining(data=data).model_dump()
     settings = resolve(SupernetTraining, defaults, set_ or [], "train supernet")
-    loaded = load_pipeline(pipeline_source(pipeline))
-    weights = load_unet_weights(supernet_weights(start), loaded.unet) if start else None
+    source = pipeline_source(pipeline)
+    unet = load_pipeline(source).unet
+    weights = load_unet_weights(supernet_weights(start), unet) if start else None
+    if settings.on_ray:
+        start_ray(address or os.environ.get("RAY_ADDRESS"), settings.workers)
+    trainer = open_trainer(source, settings, seed, settings)
     with track(Console(), "robust training", settings.training.steps) as on_progress:
-        train_supernet(loaded, settings, seed, out, on_progress, weights)
+        train_supernet(trainer, unet, settings, seed, out, on_progress, weights)
     typer.echo(f"weights: {out}")
 
 

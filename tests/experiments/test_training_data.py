@@ -10,13 +10,14 @@ from in_process import Evounet
 from PIL import Image
 
 from evaluators.evaluator import load_pipeline
-from experiments.data.settings import ReadingSettings
+from experiments.data.settings import DataSettings
 from experiments.experiment import TrainingSection
 from experiments.models import pipeline_source
 from experiments.shapes.dataset import draw
 from experiments.shapes.diffusion import caption_batches
 from experiments.shapes.vae import encode
-from experiments.training import check_training_data, training_data
+from experiments.trainer import training_data
+from experiments.training import check_training_data
 from supernet.checkpoint import load_tensors
 
 TWO_STEPS = tuple(
@@ -104,7 +105,7 @@ def test_an_experiment_s_data_are_opened_only_for_a_training(tmp_path: Path) -> 
 
 def test_the_shapes_world_gives_the_batches_that_it_always_gave() -> None:
     pipeline = load_pipeline(pipeline_source("shapes"))
-    data = training_data(pipeline, "shapes", ReadingSettings(), 64, 3)
+    data = training_data(pipeline, DataSettings(pictures=64), 3)
     batch = data.batches(4, 7, 0.25)(5, range(1, 4))
     world = draw("train", 64, 3)
     latents = encode(pipeline.vae, world, slice(None)) * pipeline.vae.config.scaling_factor

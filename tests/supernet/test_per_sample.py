@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
-from diffusers.models.attention import BasicTransformerBlock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_unet import small_inputs, small_unet
@@ -19,7 +12,6 @@ from torch import Tensor, nn
 from supernet.architecture import CROSS_ATTENTION, RESNET, Architecture, ArchitectureError, BlockId
 from supernet.inventory import take_inventory, unet_config
 from supernet.per_sample import running_each
-from supernet.stand_ins import skipped
 from supernet.supernet import Supernet
 
 INVENTORY = take_inventory(unet_config(small_unet()))
@@ -120,63 +112,21 @@ def test_pictures_that_repeat_a_block_differently_are_refused(supernet: Supernet
         pass
 
 
-# --- blocks inside of blocks
+# --- layers inside of blocks
 
 
-@dataclass(frozen=True)
-class Place:
-    """A block by its place alone, such as one layer of an attention block."""
-
-    module_path: tuple[str, int]
-
-
-class Counts(dict[Place, int]):
-    """Multiplicities of some places, asked for as an architecture's are."""
-
-    def with_multiplicities(self, counts: dict[Place, int]) -> Counts:
-        return Counts({**self, **counts})
-
-
-class Whole:
-    """Runs its UNet as it is: every place is run by some picture."""
-
-    def __init__(self, unet: UNet2DConditionModel) -> None:
-        self.unet = unet
-
-    @contextmanager
-    def running(self, largest: Counts) -> Iterator[UNet2DConditionModel]:
-        assert set(largest.values()) == {1}
-        yield self.unet
-
-
-class SkippedLayer(nn.Module):
-    def forward(self, hidden_states: Tensor, **_: Any) -> Tensor:
-        return hidden_states
-
-
-def test_a_layer_inside_a_block_runs_for_those_who_run_both(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    attention = Place(("down_blocks.0.attentions", 0))
-    layers = [Place(("down_blocks.0.attentions.0.transformer_blocks", i)) for i in (0, 1)]
-
-    def stand_in(block: nn.Module) -> nn.Module:
-        return SkippedLayer() if isinstance(block, BasicTransformerBlock) else skipped(block)
-
-    monkeypatch.setattr("supernet.per_sample.skipped", stand_in)
-    unet = small_unet(transformer_layers_per_block=2)
-    rows = [(1, 1, 1), (0, 1, 1), (1, 0, 1), (1, 0, 0), (0, 0, 1), (1, 1, 0)]
-    counts = [Counts(zip((attention, *layers), row, strict=True)) for row in rows]
-    sample, timestep, prompt = inputs(len(rows))
-    with running_each(Whole(unet), counts), torch.no_grad():
-        together = unet(sample, timestep, prompt).sample
-    for i, count in enumerate(counts):
-        lighter = small_unet(transformer_layers_per_block=2)
-        for place in (*layers, attention):  # from the inside out
-            path, index = place.module_path
-            if not count[place]:
-                modules = lighter.get_submodule(path)
-                modules[index] = stand_in(modules[index])
-        with torch.no_grad():
-            alone = lighter(sample[i : i + 1], timestep[i : i + 1], prompt[i : i + 1]).sample
-        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
+@given(st.data())
+@settings(deadline=None, max_examples=8)
+def test_pictures_may_run_different_layers_of_a_block(data: st.DataObject) -> None:
+    """For a picture that runs none of its layers, the block is the identity."""
+    unet = small_unet(transformer_layers_per_block=2, layers_per_block=1)
+    supernet = Supernet(unet, "transformer_layer")
+    full = supernet.full()
+    layered = [blocks for blocks in full.sites.values() if len(blocks) > 1]
+    architectures = []
+    for _ in range(4):
+        away = {block for block in full if data.draw(st.booleans())}
+        for blocks in layered:
+            away |= set(blocks) if data.draw(st.booleans()) else set()
+        architectures.append(full.without(away))
+    check_like_alone(supernet, architectures)

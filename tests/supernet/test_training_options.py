@@ -163,8 +163,7 @@ def test_a_student_like_its_teacher_has_no_features_to_learn() -> None:
     assert equal(weights, start)
 
 
-def test_conditions_of_sdxl_reach_unet_and_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("supernet.supernet.check_prompt_only", lambda config: None, raising=False)
+def test_conditions_of_sdxl_reach_unet_and_teacher() -> None:
     sdxl = {
         "addition_embed_type": "text_time",
         "addition_time_embed_dim": 4,

@@ -1,0 +1,124 @@
+"""Workers of Ray share a training: the same losses as one process, and none lost with a worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+from torch import Tensor
+
+from evaluators.pipelines import load_pipeline
+from evaluators.pool import start_ray
+from experiments.data.settings import DataSettings
+from experiments.models import pipeline_source
+from experiments.ray_trainer import RayTrainer
+from experiments.scaling import ScalingSettings
+from experiments.trainer import LocalTrainer, SupernetTrainer, TrainingJob
+from supernet.checkpoint import load_tensors
+from supernet.inventory import take_inventory, unet_config
+from supernet.training_settings import TrainingSettings
+
+PIPELINE, DATA = pipeline_source("shapes"), DataSettings(pictures=64)
+SETTINGS = TrainingSettings(
+    steps=6,
+    batch_size=4,
+    learning_rate=1e-3,
+    warmup_steps=2,
+    ema_decay=0.5,
+    precision="fp32",
+    checkpoint_every=2,
+)
+
+
+@pytest.fixture(scope="module")
+def two_cpus() -> Iterator[None]:
+    start_ray(None, 2)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def local() -> LocalTrainer:
+    return LocalTrainer(load_pipeline(PIPELINE), DATA, 0)
+
+
+@pytest.fixture(scope="module")
+def job(local: LocalTrainer) -> TrainingJob:
+    unet = local.supernet.unet
+    start = {name: value.clone() for name, value in unet.state_dict().items()}
+    return TrainingJob(start, take_inventory(unet_config(unet)).full(), SETTINGS, seed=3)
+
+
+def losses_of(
+    trainer: SupernetTrainer, job: TrainingJob, state: Path, on_step: Any = lambda done: None
+) -> tuple[dict[int, float], dict[str, Tensor]]:
+    losses: dict[int, float] = {}
+
+    def on_progress(done: int, figures: dict[str, float]) -> None:
+        losses[done] = figures["loss"]
+        on_step(done)
+
+    return losses, trainer.train(job, state, None, on_progress)
+
+
+def check_equal(
+    one: tuple[dict[int, float], dict[str, Tensor]],
+    other: tuple[dict[int, float], dict[str, Tensor]],
+) -> None:
+    assert one[0] == pytest.approx(other[0], rel=1e-4)
+    assert list(one[0]) == list(range(1, SETTINGS.steps + 1))
+    assert one[1].keys() == other[1].keys()
+    for name, value in one[1].items():
+        assert (value - other[1][name]).abs().max() < 2e-4, name
+
+
+def workers(folder: Path, **changes: Any) -> RayTrainer:
+    scaling = ScalingSettings(workers=2, storage_path=str(folder / "storage"), **changes)
+    return RayTrainer(PIPELINE, DATA, 0, scaling)
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_two_workers_have_the_losses_of_one_with_the_whole_batch(
+    local: LocalTrainer, job: TrainingJob, tmp_path: Path
+) -> None:
+    alone = losses_of(local, job, tmp_path / "run" / "checkpoints" / "alone.safetensors")
+    state = tmp_path / "run" / "checkpoints" / "shared.safetensors"
+    shared = losses_of(workers(tmp_path), job, state)
+    check_equal(shared, alone)
+    _, metadata = load_tensors(state)
+    assert metadata["step"] == str(SETTINGS.steps)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_cpus")
+def test_a_worker_s_death_loses_no_step_before_the_last_checkpoint(
+    local: LocalTrainer, job: TrainingJob, tmp_path: Path
+) -> None:
+    alone = losses_of(local, job, tmp_path / "run" / "checkpoints" / "alone.safetensors")
+    told: list[int] = []
+
+    def on_step(done: int) -> None:
+        if done == 5 and 5 not in told:
+            os.kill(training_processes()[0], signal.SIGKILL)
+        told.append(done)
+
+    state = tmp_path / "run" / "checkpoints" / "shared.safetensors"
+    check_equal(losses_of(workers(tmp_path), job, state, on_step), alone)
+    again = told[told.index(5) + 1 :]
+    assert again[0] in (5, 6)  # the checkpoint of step 4 was stored; 6 if the last step was faster
+    assert told.count(3) == 1
+
+
+def training_processes() -> list[int]:
+    """Of the Ray that this process has started."""
+    return [
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if "RayTrainWorker" in " ".join(process.cmdline())
+    ]
