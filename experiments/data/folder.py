@@ -120,7 +120,7 @@ def _listed(folder: Path, metadata: Path, caption_column: str | None) -> Iterato
 def _rows(metadata: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and fields of every row."""
     try:
-        with metadata.open(encoding="utf-8", newline="") as file:
+        with metadata.open(encoding="utf-8-sig", newline="") as file:
             if metadata.suffix == ".csv":
                 reader = csv.DictReader(file)
                 for row in reader:
