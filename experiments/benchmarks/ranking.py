@@ -6,13 +6,14 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from statistics import mean
 from typing import Any
 
 import ray
 import torch
-from diffusers import UNet2DConditionModel
 from ray.util import ActorPool
+from ray.util.queue import Queue
 from rich.console import Console
 from torch import Tensor
 
@@ -29,8 +30,8 @@ from experiments.prompts import prompt_set
 from experiments.shapes.diffusion import CAPTION_DROPOUT
 from supernet.architecture import Architecture
 from supernet.block_dropping import BlockDropping
+from supernet.inventory import take_inventory, unet_config
 from supernet.robust_training import train
-from supernet.supernet import Supernet
 from supernet.training_settings import TrainingSettings
 
 Weights = Mapping[str, Tensor]
@@ -120,22 +121,14 @@ def rank(size: Size, workers: int, console: Console) -> dict[str, Ranking]:
     The ``workers`` have one thread each, so that answers do not depend on their number.
     """
     spec = _spec(size)
-    pipeline = load_pipeline(spec.pipeline)
-    supernet = Supernet(pipeline.unet)
-    architectures = random_removals(supernet.full(), size.architectures)
-    base = _copied(supernet)
-    data = ShapesData(pipeline, size.pictures, _SEED)
-    weights: dict[str, Weights] = {}
-    for name, settings in _trainings(size).items():
-        supernet.unet.load_state_dict(base)
-        with track(console, f"robustness: {name} training", settings.steps) as on_progress:
-            _train(supernet, data, settings, supernet.full(), None, on_progress)
-        weights[name] = _copied(supernet)
-    asked = [supernet.full(), *architectures]
-    with _judges(spec, size.pictures, workers) as pool:
-        inherited = _clip(pool, weights, asked, None, "inherited weights", console)
+    full = take_inventory(unet_config(load_pipeline(spec.pipeline).unet)).full()
+    architectures = random_removals(full, size.architectures)
+    with _judges(spec, size.pictures, workers) as judges:
+        weights = _supernets(judges, _trainings(size), console)
+        asked = [full, *architectures]
+        inherited = _clip(judges, weights, asked, None, "inherited weights", console)
         settings = _fine_tuning(size)
-        fine_tuned = _clip(pool, weights, architectures, settings, "fine-tuning", console)
+        fine_tuned = _clip(judges, weights, architectures, settings, "fine-tuning", console)
     removed = torch.tensor([len(each.removed) for each in architectures], dtype=torch.float64)
     return {
         name: Ranking(inherited[name][0].item(), removed, inherited[name][1:], fine_tuned[name])
@@ -154,36 +147,10 @@ def random_removals(full: Architecture, count: int) -> list[Architecture]:
     ]
 
 
-def _copied(supernet: Supernet) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in supernet.unet.state_dict().items()}
-
-
-def _train(
-    supernet: Supernet,
-    data: ShapesData,
-    settings: TrainingSettings,
-    architecture: Architecture,
-    teacher: UNet2DConditionModel | None = None,
-    on_progress: OnProgress | None = None,
-) -> None:
-    supernet.unet.requires_grad_(True)
-    train(
-        supernet,
-        data.batches(settings.batch_size, _SEED, CAPTION_DROPOUT),
-        data.pipeline.scheduler,
-        settings,
-        _SEED,
-        architecture=architecture,
-        teacher=teacher,
-        on_progress=on_progress,
-    )
-    supernet.unet.requires_grad_(False)
-
-
 class _Judge:
-    """What runs in a Ray actor, on one thread: it scores architectures and fine-tunes them first.
+    """What runs in a Ray actor, on one thread: it trains, and scores architectures.
 
-    All of them are trained on the same pictures with the same noise, the base UNet their teacher.
+    Every training has the same pictures and noise, and may have the base UNet as its teacher.
     """
 
     def __init__(self, spec: EvaluatorSpec, pictures: int) -> None:
@@ -192,25 +159,53 @@ class _Judge:
         self.teacher = copy.deepcopy(self.evaluator.pipeline.unet)
         self.data = ShapesData(self.evaluator.pipeline, pictures, _SEED)
 
+    def supernet(
+        self, settings: TrainingSettings, on_progress: OnProgress | None = None
+    ) -> Weights:
+        """Weights of a supernet that is trained from the base UNet."""
+        unet = self.evaluator.supernet.unet
+        unet.load_state_dict(self.teacher.state_dict())
+        self._train(settings, self.evaluator.supernet.full(), on_progress)
+        return {name: value.clone() for name, value in unet.state_dict().items()}
+
     def clip(
         self, weights: Weights, architecture: Architecture, fine_tuning: TrainingSettings | None
     ) -> float:
         """Mean CLIP score of an architecture with these weights, or after training from them."""
         self.evaluator.load_weights(weights)
         if fine_tuning is not None:
-            _train(self.evaluator.supernet, self.data, fine_tuning, architecture, self.teacher)
+            self._train(fine_tuning, architecture)
         return mean(self.evaluator.clip_scores(architecture))
+
+    def _train(
+        self,
+        settings: TrainingSettings,
+        architecture: Architecture,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self.evaluator.supernet.unet.requires_grad_(True)
+        train(
+            self.evaluator.supernet,
+            self.data.batches(settings.batch_size, _SEED, CAPTION_DROPOUT),
+            self.evaluator.pipeline.scheduler,
+            settings,
+            _SEED,
+            architecture=architecture,
+            teacher=self.teacher,
+            on_progress=on_progress,
+        )
+        self.evaluator.supernet.unet.requires_grad_(False)
 
 
 @contextmanager
-def _judges(spec: EvaluatorSpec, pictures: int, workers: int) -> Iterator[ActorPool]:
+def _judges(spec: EvaluatorSpec, pictures: int, workers: int) -> Iterator[list[Any]]:
     owns_ray = not ray.is_initialized()
     if owns_ray:
         start_ray(None, workers)
     actor: Any = ray.remote(num_cpus=1)(_Judge)
     judges = [actor.remote(spec, pictures) for _ in range(workers)]
     try:
-        yield ActorPool(judges)
+        yield judges
     finally:
         for judge in judges:
             ray.kill(judge)
@@ -218,20 +213,38 @@ def _judges(spec: EvaluatorSpec, pictures: int, workers: int) -> Iterator[ActorP
             ray.shutdown()
 
 
+def _supernets(
+    judges: Sequence[Any], trainings: Mapping[str, TrainingSettings], console: Console
+) -> dict[str, Any]:
+    """Ray's references to the weights of each supernet, trained side by side."""
+    steps = Queue(actor_options={"num_cpus": 0})
+    weights = {
+        name: judge.supernet.remote(settings, lambda done, _: steps.put(done))
+        for (name, settings), judge in zip(trainings.items(), cycle(judges), strict=False)
+    }
+    waiting = list(weights.values())
+    total = sum(settings.steps for settings in trainings.values())
+    with track(console, "robustness: training supernets", total) as on_progress:
+        while waiting:
+            _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=1)
+            on_progress(steps.size(), {})
+    steps.shutdown()
+    return weights
+
+
 def _clip(
-    judges: ActorPool,
-    weights: Mapping[str, Weights],
+    judges: Sequence[Any],
+    weights: Mapping[str, Any],
     architectures: Sequence[Architecture],
     fine_tuning: TrainingSettings | None,
     doing: str,
     console: Console,
 ) -> dict[str, Tensor]:
     """CLIP of all architectures with the weights of each supernet, ``(n,)`` in their order."""
-    shared = {name: ray.put(each) for name, each in weights.items()}
     jobs = [(name, architecture) for name in weights for architecture in architectures]
     scores: dict[str, list[float]] = {name: [] for name in weights}
-    answers = judges.map(
-        lambda judge, job: judge.clip.remote(shared[job[0]], job[1], fine_tuning), jobs
+    answers = ActorPool(judges).map(
+        lambda judge, job: judge.clip.remote(weights[job[0]], job[1], fine_tuning), jobs
     )
     with track(console, f"robustness: {doing}", len(jobs)) as on_progress:
         for done, ((name, _), score) in enumerate(zip(jobs, answers, strict=True), start=1):

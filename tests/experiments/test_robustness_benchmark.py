@@ -195,20 +195,23 @@ def test_a_picture_of_a_benchmark_that_draws_none_is_refused(
 
 
 def test_a_judge_answers_the_same_whatever_it_was_asked_before() -> None:
-    """Fine-tuning leaves nothing behind for the next architecture."""
+    """A training leaves nothing behind for the next one."""
     spec = ranking._spec(TINY)
     spec = replace(spec, sampling=spec.sampling.model_copy(update={"num_inference_steps": 1}))
     judge = ranking._Judge(spec, TINY.pictures)
-    supernet = judge.evaluator.supernet
-    weights = ranking._copied(supernet)
-    settings = ranking._fine_tuning(TINY).model_copy(update={"batch_size": 2})
-    few, many = random_removals(supernet.full(), 2)
+    small = {"batch_size": 2}
+    robust = ranking._trainings(TINY)[ROBUST].model_copy(update=small)
+    settings = ranking._fine_tuning(TINY).model_copy(update=small)
+    few, many = random_removals(judge.evaluator.supernet.full(), 2)
+    weights = judge.supernet(robust)
     inherited = judge.clip(weights, few, None)
     tuned = judge.clip(weights, few, settings)
     assert tuned != inherited
     judge.clip(weights, many, settings)
     assert judge.clip(weights, few, None) == inherited
     assert judge.clip(weights, few, settings) == tuned
+    again = judge.supernet(robust)
+    assert all(torch.equal(again[name], value) for name, value in weights.items())
 
 
 def test_both_trainings_differ_in_what_they_drop_alone() -> None:
