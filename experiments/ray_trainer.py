@@ -89,7 +89,7 @@ class RayTrainer:
         if not job.settings.steps:  # there may still be copies to be made
             trainer = LocalTrainer(load_pipeline(self.pipeline), self.data, self.data_seed)
             return trainer.train(job, checkpoint, continue_from, on_progress)
-        progress = Queue()
+        progress = Queue(actor_options={"num_cpus": 0})
         task = _Task(
             self.pipeline,
             self.data,
