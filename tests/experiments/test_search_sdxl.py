@@ -14,11 +14,15 @@ from diffusers import (
     StableDiffusionXLPipeline,
 )
 from in_process import Evounet, invented_table
+from PIL import Image
 from torch import Tensor
 
 from evaluators.pipelines import load_pipeline
-from experiments.training import noise_schedule
+from experiments.trainer import noise_schedule
+from experiments.unets import choose_unet
 from latency_tables import read_table, write_table
+from supernet.architecture import TRANSFORMER_LAYER
+from supernet.inventory import Inventory
 from supernet.spec import read_spec
 from supernet.standalone_unet import StandaloneUNet, architecture_of
 from tests.evaluators.small_models import save_clip, save_sdxl_pipeline
@@ -27,8 +31,18 @@ EXPERIMENT = """
 name = "sdxl"
 model.pipeline = "{pipeline}"
 latency = {{ tables = ["toy"], target_ratio = 0.7 }}
-search.rounds = 1
 workers.count = 1
+
+[search]
+rounds = 1
+granularity = "transformer_layer"
+groups = ["attention", "pair"]
+growth = "identity"
+
+[training]
+data = "{pictures}"
+round = {{ steps = 1, batch_size = 2 }}
+final = {{ steps = 1, batch_size = 2 }}
 
 [evaluation]
 prompts.count = 2
@@ -52,13 +66,28 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     return save_clip(tmp_path_factory.mktemp("clip")).name
 
 
+def by_layer(pipeline: str) -> Inventory:
+    return choose_unet(pipeline, granularity="transformer_layer").inventory
+
+
+def save_pictures(folder: Path) -> Path:
+    """Four captioned pictures."""
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for number in range(4):
+        Image.new("RGB", (16, 16), (60 * number, 0, 0)).save(pictures / f"{number}.png")
+        (pictures / f"{number}.txt").write_text(f"a red of {number}")
+    return pictures
+
+
 @pytest.mark.slow
 def test_it_is_searched_and_what_is_found_draws_in_a_stock_pipeline(
     evounet: Evounet, tables: Path, tmp_path: Path, pipeline: str, clip: str
 ) -> None:
-    write_table(invented_table(pipeline), tables)
+    write_table(invented_table(by_layer(pipeline)), tables)
     experiment, run, out = tmp_path / "sdxl.toml", tmp_path / "run", tmp_path / "found-unet"
-    experiment.write_text(EXPERIMENT.format(pipeline=pipeline, clip=clip))
+    filled = EXPERIMENT.format(pipeline=pipeline, clip=clip, pictures=save_pictures(tmp_path))
+    experiment.write_text(filled)
     answer = evounet("search", experiment, "--run", run)
     assert answer.code == 0, answer.err
 
@@ -68,6 +97,7 @@ def test_it_is_searched_and_what_is_found_draws_in_a_stock_pipeline(
     assert result["clip_after"] != result["clip_before"]
     architecture = read_spec(run / "spec.json").architecture()
     assert architecture.removed
+    assert any(block.kind == TRANSFORMER_LAYER for block in architecture)
 
     answer = evounet("export", run, "--format", "diffusers", "--out", out)
     assert f'DiffusionPipeline.from_pretrained("{pipeline}", unet=unet)' in answer.out
@@ -123,9 +153,9 @@ def test_a_unet_of_another_noise_is_refused(
     other = load_pipeline(save_sdxl_pipeline(folder))
     other.scheduler = EDMEulerScheduler()
     other.save_pretrained(folder)
-    write_table(invented_table(str(folder)), tables)
+    write_table(invented_table(by_layer(str(folder))), tables)
     experiment = tmp_path / "edm.toml"
-    experiment.write_text(EXPERIMENT.format(pipeline=folder, clip=clip))
+    experiment.write_text(EXPERIMENT.format(pipeline=folder, clip=clip, pictures=tmp_path))
     message = evounet.refused("search", experiment, "--run", tmp_path / "run")
     assert "scheduler, EDMEulerScheduler, has no beta_schedule" in message
     assert not (tmp_path / "run").exists()
