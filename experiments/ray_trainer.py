@@ -7,6 +7,8 @@ storage and hands it out again when a worker has died.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -23,6 +25,7 @@ from ray.train.torch import TorchTrainer, get_device
 from ray.util.queue import Queue
 from torch import Tensor
 
+from evaluators.evaluator import weights_digest
 from evaluators.pipelines import load_pipeline
 from experiments.data.settings import DataSettings
 from experiments.progress import OnProgress
@@ -103,7 +106,7 @@ class RayTrainer:
             _train_worker,
             train_loop_config={"task": task},
             scaling_config=self._scaling_config(),
-            run_config=self._run_config(checkpoint),
+            run_config=self._run_config(job, checkpoint),
         )
         with ThreadPoolExecutor(max_workers=1) as executor:
             fitting = executor.submit(workers.fit)
@@ -112,8 +115,10 @@ class RayTrainer:
             result = fitting.result()
         _tell(progress, on_progress)
         progress.shutdown()
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
         with result.checkpoint.as_directory() as folder:
             shutil.copyfile(Path(folder) / _STATE, checkpoint)
+        shutil.rmtree(_beside(checkpoint), ignore_errors=True)
         return weights_of(checkpoint)
 
     def _scaling_config(self) -> ScalingConfig:
@@ -123,15 +128,26 @@ class RayTrainer:
             resources_per_worker={"CPU": 1, **({"GPU": 1} if self.scaling.use_gpu else {})},
         )
 
-    def _run_config(self, checkpoint: Path) -> RunConfig:
-        beside = str((checkpoint.parent / "ray").absolute())
+    def _run_config(self, job: TrainingJob, checkpoint: Path) -> RunConfig:
         return RunConfig(
-            # The same name again goes on from the last checkpoint that was stored under it.
-            name=f"{checkpoint.absolute().parts[-3]}-{checkpoint.stem}",
-            storage_path=self.scaling.storage_path or beside,
+            # The same name again goes on from the last checkpoint that was stored under it, so
+            # it has to mean this training and no other.
+            name=f"{checkpoint.stem}-{_digest(job)}",
+            storage_path=self.scaling.storage_path or str(_beside(checkpoint)),
             failure_config=FailureConfig(max_failures=self.scaling.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         )
+
+
+def _beside(checkpoint: Path) -> Path:
+    """Where Ray keeps the checkpoints of a training if it was told no place."""
+    return checkpoint.absolute().with_suffix(".ray")
+
+
+def _digest(job: TrainingJob) -> str:
+    values = (job.settings.model_dump_json(), job.seed, job.growth, job.architecture.id)
+    text = json.dumps([*values, weights_digest(job.weights)])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def weights_of(state: Path) -> dict[str, Tensor]:

@@ -105,7 +105,7 @@ def test_two_workers_have_the_losses_of_one_with_the_whole_batch(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_cpus")
-def test_a_worker_s_death_loses_no_step_before_the_last_checkpoint(
+def test_after_a_worker_s_death_all_go_on_from_the_last_checkpoint(
     local: LocalTrainer, job: TrainingJob, tmp_path: Path
 ) -> None:
     alone = losses_of(local, job, tmp_path / "run" / "checkpoints" / "alone.safetensors")
@@ -118,9 +118,10 @@ def test_a_worker_s_death_loses_no_step_before_the_last_checkpoint(
 
     state = tmp_path / "run" / "checkpoints" / "shared.safetensors"
     check_equal(job.weights, losses_of(workers(tmp_path), job, state, on_step), alone)
-    again = told[told.index(5) + 1 :]
-    assert again[0] in (5, 6)  # the checkpoint of step 4 was stored; 6 if the last step was faster
-    assert told.count(3) == 1
+    assert told.count(1) == told.count(2) == 1
+    # Step 6 may have been quicker than the signal; Ray looks for new checkpoints every 2 seconds.
+    resumed = [done for done in told[told.index(5) + 1 :] if done != 6]
+    assert resumed in ([5], [3, 4, 5])
 
 
 def training_processes() -> list[int]:
