@@ -2,7 +2,8 @@
 
 A benchmark is a module of this package with a function ``run(quick, console) -> list[Figure]``.
 It never asserts and never reads a stored result of its own. Where a picture says more than its
-figures, it also has ``picture(figures)``, which draws them with plotly.
+figures, it also has ``picture(figures)``, which draws them with plotly; where it can measure on a
+UNet that the user names, ``run_unet(unet, console) -> list[Figure]``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Column, Table
 
-BENCHMARKS = ("robustness", "supernet", "tables", "world")
+BENCHMARKS = ("robustness", "supernet", "tables", "train", "world")
 _PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "ray")
 
 
@@ -62,14 +63,34 @@ class Figure:
     points: Mapping[str, tuple[float, ...]] | None = None
 
 
-def run_benchmark(name: str, quick: bool, console: Console) -> list[Figure]:
+def run_benchmark(
+    name: str, quick: bool, console: Console, unet: str | None = None
+) -> list[Figure]:
     """Run one of :data:`BENCHMARKS`.
+
+    Args:
+        name: which.
+        quick: whether on less, within a minute.
+        console: for progress.
+        unet: what :func:`experiments.unets.choose_unet` takes, to measure on that UNet in place
+            of the benchmark's own; only where :func:`takes_unet`, and then ``quick`` says nothing.
+
+    Raises:
+        ValueError: if there is none of that name, or no such UNet.
+    """
+    module = _benchmark(name)
+    figures: list[Figure]
+    figures = module.run(quick, console) if unet is None else module.run_unet(unet, console)
+    return figures
+
+
+def takes_unet(name: str) -> bool:
+    """Whether one of :data:`BENCHMARKS` can measure on a UNet that the user names.
 
     Raises:
         ValueError: if there is none of that name.
     """
-    figures: list[Figure] = _benchmark(name).run(quick, console)
-    return figures
+    return hasattr(_benchmark(name), "run_unet")
 
 
 def has_picture(name: str) -> bool:

@@ -10,10 +10,17 @@ import typer
 
 def bench(
     name: Annotated[
-        str | None, typer.Argument(help="robustness, supernet, tables or world")
+        str | None, typer.Argument(help="robustness, supernet, tables, train or world")
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="every benchmark")] = False,
     quick: Annotated[bool, typer.Option(help="the same on less, within a minute")] = False,
+    unet: Annotated[
+        str | None,
+        typer.Option(
+            metavar="UNET",
+            help="with train: one step of this UNet instead (named as for evounet analyze)",
+        ),
+    ] = None,
     json_: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="also write the figures here")
     ] = None,
@@ -38,6 +45,7 @@ def bench(
         markdown_page,
         picture_page,
         run_benchmark,
+        takes_unet,
     )
     from search.state import write_atomically
 
@@ -48,12 +56,18 @@ def bench(
     if picture is not None and (name is None or not has_picture(name)):
         drawn = ", ".join(filter(has_picture, BENCHMARKS))
         raise ValueError(f"bench: --picture is for a benchmark that draws one: {drawn}")
+    if unet is not None and (name is None or not takes_unet(name)):
+        measured = ", ".join(filter(takes_unet, BENCHMARKS))
+        raise ValueError(f"bench: --unet is for a benchmark that measures on any UNet: {measured}")
+    if unet is not None and quick:
+        raise ValueError("bench: --unet measures one step, which cannot be less; omit --quick")
     for path in (json_, picture, write):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
     console = Console()
     results = {
-        each: run_benchmark(each, quick, console) for each in (BENCHMARKS if all_ else [str(name)])
+        each: run_benchmark(each, quick, console, unet)
+        for each in (BENCHMARKS if all_ else [str(name)])
     }
     for each, figures in results.items():
         console.print(figures_table(each, figures))
