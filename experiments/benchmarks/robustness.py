@@ -24,7 +24,7 @@ from experiments.benchmarks.ranking import PLAIN, ROBUST, Ranking, Size, rank
 
 _SEED = 0
 _RESAMPLES = 1000
-_QUICK = Size(architectures=6, prompts=8, pictures=256, training_steps=8, fine_tuning_steps=4)
+_QUICK = Size(architectures=5, prompts=8, pictures=256, training_steps=6, fine_tuning_steps=3)
 _WHOLE = Size(architectures=40, prompts=64, pictures=2048, training_steps=300, fine_tuning_steps=70)
 
 
