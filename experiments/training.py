@@ -161,7 +161,7 @@ class SupernetTraining(DataSettings, ScalingSettings):
         learning_rate=6e-4,
         warmup_steps=50,
         ema_decay=0.998,
-        dropping=BlockDropping(keep_prob=(0.4, 1.0)),
+        dropping=BlockDropping(keep_prob=(0.4, 1.0), per="batch"),
     )
 
 

@@ -56,8 +56,9 @@ class BlockDropping(BaseModel):
         depth: ``linear`` as in stochastic depth (arXiv 1603.09382, Eq. 4): block l of the L that
             run, in forward order, is kept with 1 - l / L (1 - p).
         anneal_steps: over so many first steps the drop rate 1 - p rises linearly from 0.
-        per: ``batch``: a step runs one architecture. ``sample``: every picture draws its own,
-            with the step's u.
+        per: ``sample``: every picture draws an architecture of its own, with the step's u, and
+            each block runs on the pictures that keep it. ``batch``: a step runs one architecture,
+            which takes less time where kernels are small, and teaches less in as many steps.
         sandwich: with n >= 1, a step trains the largest architecture, the smallest (without every
             block that may be dropped) and n random ones on the same noisy batch, by the mean of
             their losses (the sandwich rule of arXiv 1903.05134); 0 trains one random architecture.
@@ -69,7 +70,7 @@ class BlockDropping(BaseModel):
     by: dict[str, KeepProb] = Field(default_factory=dict)
     depth: Literal["constant", "linear"] = "constant"
     anneal_steps: int = Field(0, ge=0)
-    per: Literal["batch", "sample"] = "batch"
+    per: Literal["batch", "sample"] = "sample"
     sandwich: int = Field(0, ge=0)
 
     @model_validator(mode="after")

@@ -47,7 +47,7 @@ _SEED = 0
 _BATCH_SIZE = 32
 _WARM_UP = 2  # steps of every training that are not timed
 _EVERY_BLOCK = BlockDropping(keep_prob=(1.0, 1.0))
-_DROPPING = BlockDropping(keep_prob=(0.2, 1.0))  # UNets of many sizes
+_DROPPING = BlockDropping(keep_prob=(0.2, 1.0), per="batch")  # UNets of many sizes
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def test_the_drop_rate_rises_from_nothing(supernet: Supernet) -> None:
 
 
 def test_a_step_runs_one_architecture_for_the_whole_batch(supernet: Supernet) -> None:
-    [architectures] = passes_of(supernet.full(), keep_prob=0.5)
+    [architectures] = passes_of(supernet.full(), keep_prob=0.5, per="batch")
     assert architectures == [sampled(supernet.full(), 0, HALF)] * 3
 
 
@@ -156,7 +156,7 @@ def test_every_picture_draws_for_itself(supernet: Supernet) -> None:
 
 def test_a_sandwich_is_the_largest_the_smallest_and_random_ones(supernet: Supernet) -> None:
     largest = supernet.full().without([ATTENTION])
-    passes = passes_of(largest, keep_prob=0.5, by={"mid": 1}, sandwich=2)
+    passes = passes_of(largest, keep_prob=0.5, by={"mid": 1}, sandwich=2, per="batch")
     assert all(len(set(each)) == 1 and len(each) == 3 for each in passes)
     first, smallest, *random = [each[0] for each in passes]
     assert first == largest

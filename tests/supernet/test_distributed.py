@@ -27,7 +27,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "parts": {
         "batch_size": 8,
         "accumulation": 2,
-        "dropping": {"keep_prob": 0.5, "sandwich": 1},
+        "dropping": {"keep_prob": 0.5, "sandwich": 1, "per": "batch"},
         "feature_distillation": 0.5,
     },
 }

@@ -36,7 +36,7 @@ from supernet.supernet import Supernet
 
 FOUR = {"batch_size": 4, "steps": 3}
 PER_SAMPLE = {"keep_prob": (0.3, 0.8), "per": "sample"}
-SANDWICH = {"keep_prob": 0.5, "sandwich": 1}
+SANDWICH = {"keep_prob": 0.5, "sandwich": 1, "per": "batch"}
 DROPPINGS = [{"keep_prob": (0.3, 0.8)}, PER_SAMPLE, SANDWICH]
 
 
