@@ -66,7 +66,7 @@ class _Size:
 
 
 _QUICK = _Size(unets=2, steps=3, evaluated=10)
-_WHOLE = _Size(unets=6, steps=10, evaluated=100)
+_WHOLE = _Size(unets=10, steps=12, evaluated=100)
 
 
 def run(quick: bool, console: Console) -> list[Figure]:
