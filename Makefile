@@ -24,7 +24,7 @@ demo: $(VENV)/.installed $(demo_needs)
 	$(BIN)/evounet search experiments/presets/demo.toml --run runs/demo --overwrite $(demo_options)
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/pytest -m slow
