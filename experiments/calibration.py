@@ -130,6 +130,9 @@ def calibrated(
         table: with rows for all of its parts.
         passes: under two architectures or more.
         command: what was run.
+
+    Raises:
+        TableError: if larger architectures took no longer than smaller ones.
     """
     inventory = unet.inventory
     overhead = inventory.overhead
@@ -139,6 +142,11 @@ def calibrated(
         for architecture in passes.architectures
     ]
     overhead_ms, factor = _fit(np.array(sums), np.array(measured))
+    if factor <= 0:
+        raise TableError(
+            f"whole passes of '{unet.name}' did not take longer with more blocks, so the machine "
+            "was too busy to tell; close other programs and calibrate again with more --rounds"
+        )
     errors = [
         abs(overhead_ms + factor * part - whole) / whole
         for part, whole in zip(sums, measured, strict=True)

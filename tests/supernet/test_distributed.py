@@ -21,7 +21,7 @@ from supernet.distributed import Workers
 # divides by the size of a gradient, so that rounding decides the sign of the smallest ones.
 COMMON: dict[str, Any] = {"steps": 3, "learning_rate": 1e-3, "weight_decay": 5.0}
 RUNS: dict[str, dict[str, Any]] = {
-    "batch": {"batch_size": 4, "dropping": {"keep_prob": (0.3, 0.8)}},
+    "batch": {"batch_size": 4, "dropping": {"keep_prob": (0.3, 0.8), "per": "batch"}},
     # Two pictures a process, rarely kept: one process has blocks that the other lacks.
     "sample": {"batch_size": 4, "dropping": {"keep_prob": 0.2, "per": "sample"}},
     "parts": {
