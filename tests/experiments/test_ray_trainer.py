@@ -20,6 +20,7 @@ from experiments.models import pipeline_source
 from experiments.ray_trainer import RayTrainer
 from experiments.scaling import ScalingSettings
 from experiments.trainer import LocalTrainer, SupernetTrainer, TrainingJob
+from supernet.block_dropping import BlockDropping
 from supernet.checkpoint import load_tensors
 from supernet.inventory import take_inventory, unet_config
 from supernet.training_settings import TrainingSettings
@@ -32,6 +33,7 @@ SETTINGS = TrainingSettings(
     warmup_steps=2,
     ema_decay=0.5,
     precision="fp32",
+    dropping=BlockDropping(per="batch"),
     checkpoint_every=2,
 )
 
@@ -79,7 +81,7 @@ def check_equal(
     assert one[0] == pytest.approx(other[0], rel=1e-3)
     assert list(one[0]) == list(range(1, SETTINGS.steps + 1))
     assert one[1].keys() == other[1].keys()
-    assert distance(one[1], other[1]) < 0.01 * distance(one[1], start)
+    assert distance(one[1], other[1]) < 0.05 * distance(one[1], start)
 
 
 def distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
