@@ -35,7 +35,7 @@ from experiments.run_log import RunLog
 from experiments.trainer import noise_schedule
 from experiments.training import (
     RoundTrainer,
-    check_training_data,
+    check_training,
     load_unet_weights,
     open_trainer,
 )
@@ -129,7 +129,7 @@ def prepare(experiment: Experiment) -> Parts:
     latencies = tuple(TableLatency(inventory, table) for table in tables)
     target_ms = experiment.latency.target(latencies[0](inventory.full()))
     check_reachable(target_ms, latencies[0])
-    check_training_data(pipeline, experiment.training, experiment.seed)
+    check_training(pipeline, experiment.training, experiment.seed)
     ClipScorer(spec.clip)  # loaded by every worker; here only to hear of a fault early
     start = pipeline.unet.state_dict()
     if experiment.model.supernet is not None:

@@ -15,15 +15,16 @@ from evaluators.pipelines import Pipeline, load_pipeline
 from experiments.data.settings import DataSettings
 from experiments.experiment import TrainingSection
 from experiments.progress import OnProgress
-from experiments.ray_trainer import RayTrainer
 from experiments.scaling import ScalingSettings
 from experiments.trainer import LocalTrainer, SupernetTrainer, TrainingJob, training_data
 from search.evolution import Track, unseen
 from supernet.architecture import Architecture, Granularity
 from supernet.block_dropping import BlockDropping
 from supernet.checkpoint import CheckpointError, load_tensors, save_tensors
+from supernet.distributed import Workers
 from supernet.growth import Growth
 from supernet.inventory import take_inventory, unet_config
+from supernet.robust_training import parts_of_batch
 from supernet.training_settings import TrainingSettings
 
 
@@ -39,19 +40,25 @@ def open_trainer(
         scaling: on how many workers.
     """
     if scaling.on_ray:
+        from experiments.ray_trainer import RayTrainer  # takes seconds
+
         return RayTrainer(pipeline, data, data_seed, scaling)
     return LocalTrainer(load_pipeline(pipeline), data, data_seed)
 
 
-def check_training_data(pipeline: Pipeline, section: TrainingSection, seed: int) -> None:
-    """Hear of faults of an experiment's data early; data that no training uses are not opened.
+def check_training(pipeline: Pipeline, section: TrainingSection, seed: int) -> None:
+    """Hear of faults of an experiment's trainings early; data that none uses are not opened.
 
     Raises:
         DataError: if there is no such data, it cannot be used, or has not one whole batch.
+        ValueError: if workers cannot share a batch equally.
     """
-    sizes = [each.batch_size for each in (section.round, section.final) if each.steps]
-    if sizes:
-        training_data(pipeline, section, seed).check(max(sizes))
+    trainings = [each for each in (section.round, section.final) if each.steps]
+    for settings in trainings:
+        parts_of_batch(settings, Workers(count=section.workers))
+    if trainings:
+        largest = max(settings.batch_size for settings in trainings)
+        training_data(pipeline, section, seed).check(largest)
 
 
 class RoundTrainer:
@@ -190,6 +197,7 @@ def train_supernet(
     checkpoint = path.with_suffix(".training.safetensors")
     full = take_inventory(unet_config(unet), granularity=settings.granularity).full()
     settings.training.dropping.check(full)
+    parts_of_batch(settings.training, Workers(count=settings.workers))
     job = TrainingJob(start or unet.state_dict(), full, settings.training, seed)
     weights = trainer.train(job, checkpoint, None, on_progress)
     halves = {name: value.to(torch.float16) for name, value in weights.items()}

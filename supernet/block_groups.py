@@ -6,13 +6,11 @@ across the skip connection with it; the larger a UNet, the more a search gains b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from supernet.architecture import (
-    CROSS_ATTENTION,
     RESNET,
     TRANSFORMER_LAYER,
     Architecture,
@@ -26,11 +24,6 @@ from supernet.architecture import (
 # - pair: a block of the way down and the one on the way up that its output is handed across to
 # - attention: all transformer layers of one cross-attention block
 Grouping = Literal["stage", "layer", "pair", "attention"]
-
-_GROUP = re.compile(
-    rf"all (?:{RESNET}|{CROSS_ATTENTION}) \S+|layer \S+/\d+|layers of \S+/\d+"
-    rf"|pair (?:{RESNET}|{CROSS_ATTENTION}) down\.\d+/\d+"
-)
 
 
 @dataclass(frozen=True, order=True)
@@ -72,11 +65,10 @@ def find_group(text: str, full: Architecture) -> BlockGroup:
     Raises:
         ArchitectureError: if it has none of that name.
     """
-    if _GROUP.fullmatch(text):
-        for grouping in get_args(Grouping):
-            for group in block_groups(full, grouping):
-                if group.name == text:
-                    return group
+    for grouping in get_args(Grouping):
+        for group in block_groups(full, grouping):
+            if group.name == text:
+                return group
     raise ArchitectureError(
         f"this UNet has no group of blocks '{text}'; names are like 'all cross_attention down.0', "
         "'layer down.0/1', 'pair resnet down.0/1' and 'layers of mid/0'"

@@ -131,7 +131,7 @@ class _Training:
         self.teacher = teacher
         self.device = supernet.unet.device
         self.workers = Workers.here()
-        self.parts = _parts(settings, self.workers)
+        self.parts = parts_of_batch(settings, self.workers)
         parameters = dict(supernet.unet.named_parameters())
         self.parameters = list(parameters.values())
         self.workers.equal_weights(self.parameters)
@@ -238,8 +238,12 @@ class _Training:
             state.ema.step(self.parameters)
 
 
-def _parts(settings: TrainingSettings, workers: Workers) -> list[range]:
-    """This worker's rows of every part of a batch."""
+def parts_of_batch(settings: TrainingSettings, workers: Workers) -> list[range]:
+    """This worker's rows of every part of a batch.
+
+    Raises:
+        ValueError: if the workers cannot share the parts equally.
+    """
     if settings.batch_size % (settings.accumulation * workers.count):
         raise ValueError(
             f"a batch_size of {settings.batch_size} cannot be shared by {workers.count} workers "

@@ -80,6 +80,11 @@ def supernet(
 
     defaults = SupernetTraining(data=data).model_dump()
     settings = resolve(SupernetTraining, defaults, set_ or [], "train supernet")
+    if address is not None and not settings.on_ray:
+        raise ValueError(
+            "--address: without workers of Ray, training is done in this process; "
+            "add --set workers=N or --set use_gpu=true"
+        )
     source = pipeline_source(pipeline)
     unet = load_pipeline(source).unet
     weights = load_unet_weights(supernet_weights(start), unet) if start else None

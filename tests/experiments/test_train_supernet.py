@@ -43,3 +43,18 @@ def test_weights_that_are_none_are_refused(evounet: Evounet, tmp_path: Path, sta
     out = tmp_path / "out.safetensors"
     assert start in evounet.refused("train", "supernet", "--out", out, "--start", tmp_path / start)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--set=workers=3", "--set=training.batch_size=4"), "of 4 cannot be shared by 3 workers"),
+        (("--address=ray://head:1",), "--address: without workers of Ray"),
+    ],
+)
+def test_workers_that_cannot_share_are_refused(
+    evounet: Evounet, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    out = tmp_path / "out.safetensors"
+    assert message in evounet.refused("train", "supernet", "--out", out, *options)
+    assert not out.exists()

@@ -17,7 +17,7 @@ from experiments.shapes.dataset import draw
 from experiments.shapes.diffusion import caption_batches
 from experiments.shapes.vae import encode
 from experiments.trainer import training_data
-from experiments.training import check_training_data
+from experiments.training import check_training
 from supernet.checkpoint import load_tensors
 
 TWO_STEPS = tuple(
@@ -100,7 +100,7 @@ def test_bad_data_are_refused_before_anything_is_written(
 
 def test_an_experiment_s_data_are_opened_only_for_a_training(tmp_path: Path) -> None:
     pipeline = load_pipeline(pipeline_source("shapes"))
-    check_training_data(pipeline, TrainingSection(data="nowhere"), 0)
+    check_training(pipeline, TrainingSection(data="nowhere"), 0)
 
 
 def test_the_shapes_world_gives_the_batches_that_it_always_gave() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler
 from small_unet import small_unet
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from supernet.batches import Batch
 from supernet.robust_training import train
@@ -96,3 +97,15 @@ def stop_after(steps: int) -> Callable[[int, dict[str, float]], None]:
             raise Interrupted
 
     return on_progress
+
+
+def v_loss(unet: nn.Module, step: int, generator: torch.Generator) -> Tensor:
+    """Mean squared error of the velocity at stratified timesteps, written down here."""
+    batch = batches(step, range(2))
+    noise = torch.randn(2, 4, 8, 8, generator=generator)
+    timestep = ((torch.arange(2) + torch.rand(2, generator=generator)) / 2 * 1000).long()
+    alpha = SCHEDULER.alphas_cumprod[timestep].sqrt()[:, None, None, None]
+    sigma = (1 - alpha**2).sqrt()
+    noisy = alpha * batch.latents + sigma * noise
+    velocity = alpha * noise - sigma * batch.latents
+    return F.mse_loss(unet(noisy, timestep, batch.encoder_hidden_states).sample, velocity)

@@ -13,16 +13,14 @@ import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 from small_training import (
-    SCHEDULER,
     SMALLER,
-    batches,
     copied,
     small_supernet,
     trained,
+    v_loss,
 )
 from small_unet import small_unet
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from supernet.architecture import CROSS_ATTENTION, RESNET, Architecture, BlockId
 from supernet.checkpoint import load_tensors
@@ -49,19 +47,6 @@ SETTINGS: dict[str, Any] = {
 
 def evolved(full: Architecture) -> Architecture:
     return full.with_multiplicities({REMOVED: 0, DOUBLED: 2, FOLLOWED: 2})
-
-
-def v_loss(unet: nn.Module, step: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    torch.rand((), generator=generator)  # the keep probability of this step
-    batch = batches(step, range(2))
-    noise = torch.randn(2, 4, 8, 8, generator=generator)
-    timestep = ((torch.arange(2) + torch.rand(2, generator=generator)) / 2 * 1000).long()
-    alpha = SCHEDULER.alphas_cumprod[timestep].sqrt()[:, None, None, None]
-    sigma = (1 - alpha**2).sqrt()
-    noisy = alpha * batch.latents + sigma * noise
-    velocity = alpha * noise - sigma * batch.latents
-    return F.mse_loss(unet(noisy, timestep, batch.encoder_hidden_states).sample, velocity)
 
 
 class ByHand:
@@ -111,7 +96,9 @@ def gradients(
     supernet.unet.load_state_dict(weights)
     unet = materialize(supernet.unet, architecture).train()
     unet.set_attn_processor(AttnProcessor())
-    v_loss(unet, step, seed).backward()
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    torch.rand((), generator=generator)  # the keep probability of this step
+    v_loss(unet, step, generator).backward()
     found = {}
     for name, weight in unet.named_parameters():
         for block in architecture.added:

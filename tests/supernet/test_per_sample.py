@@ -23,7 +23,8 @@ COPIED = BlockId(RESNET, "mid", 0)
 
 def inputs(pictures: int) -> tuple[Tensor, Tensor, Tensor]:
     draws = [small_inputs(seed) for seed in range(pictures)]
-    return tuple(torch.cat([each[i][:1] for each in draws]) for i in range(3))  # type: ignore
+    sample, timestep, prompt = (torch.cat([each[i][:1] for each in draws]) for i in range(3))
+    return sample, timestep, prompt
 
 
 def gradients(unet: nn.Module) -> dict[str, Tensor | None]:

@@ -21,10 +21,10 @@ from small_training import (
     stop_after,
     trained,
     training_settings,
+    v_loss,
 )
 from small_unet import small_unet
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from supernet.architecture import CROSS_ATTENTION, BlockId
 from supernet.batches import Batch
@@ -34,18 +34,6 @@ from supernet.supernet import Supernet
 
 ATTENTION = BlockId(CROSS_ATTENTION, "up.1", 0)
 ALL = {"keep_prob": 1.0}
-
-
-def v_loss(unet: nn.Module, step: int, generator: torch.Generator) -> Tensor:
-    """Mean squared error of the velocity at stratified timesteps, written down here."""
-    batch = batches(step, range(2))
-    noise = torch.randn(2, 4, 8, 8, generator=generator)
-    timestep = ((torch.arange(2) + torch.rand(2, generator=generator)) / 2 * 1000).long()
-    alpha = SCHEDULER.alphas_cumprod[timestep].sqrt()[:, None, None, None]
-    sigma = (1 - alpha**2).sqrt()
-    noisy = alpha * batch.latents + sigma * noise
-    velocity = alpha * noise - sigma * batch.latents
-    return F.mse_loss(unet(noisy, timestep, batch.encoder_hidden_states).sample, velocity)
 
 
 def test_training_without_dropping_is_plain_training() -> None:
