@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import socket
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +14,7 @@ from ray.util import ActorPool
 from torch import Tensor
 
 from evaluators.evaluator import Evaluator, EvaluatorSpec, weights_digest
+from evaluators.ray_session import ray_session
 from supernet.architecture import Architecture
 
 
@@ -82,16 +82,11 @@ class EvaluatorPool:
         address: str | None = None,
         spare_cpus: int = 0,
     ) -> None:
-        self._owns_ray = not ray.is_initialized()
-        if self._owns_ray:
-            local = workers or max(1, (os.cpu_count() or 1) // threads)
-            start_ray(address or os.environ.get("RAY_ADDRESS"), local * threads + spare_cpus)
-        try:
+        local = workers or max(1, (os.cpu_count() or 1) // threads)
+        with ExitStack() as stack:
+            stack.enter_context(ray_session(local * threads + spare_cpus, address))
             self.workers = _workers_with_room(workers, threads, spare_cpus)
-        except ValueError:
-            if self._owns_ray:
-                ray.shutdown()
-            raise
+            self._session = stack.pop_all()
         actor: Any = ray.remote(num_cpus=threads, max_restarts=-1, max_task_retries=-1)(_Worker)
         self._actors = [actor.remote(threads) for _ in range(self.workers)]
 
@@ -106,8 +101,7 @@ class EvaluatorPool:
     ) -> None:
         for actor in self._actors:
             ray.kill(actor)
-        if self._owns_ray:
-            ray.shutdown()
+        self._session.close()
 
     def evaluators(self, spec: EvaluatorSpec) -> Evaluators:
         """The actors as evaluators of one kind; one kind at a time, as each replaces the last."""
@@ -185,32 +179,3 @@ def _workers_with_room(wanted: int | None, threads: int, spare_cpus: int) -> int
             "workers.count (--workers) or workers.threads, or add nodes first"
         )
     return wanted or room
-
-
-def start_ray(address: str | None, cpus: int) -> None:
-    """Start a local Ray of ``cpus`` CPUs, or join the cluster at ``address``.
-
-    Raises:
-        ConnectionError: if there is no cluster at ``address``.
-    """
-    # Ray's own banner and its workers' warnings would break the progress display.
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if not address:
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
-        return
-    try:
-        _check_listening(address)
-        ray.init(address=address, **quiet)
-    except OSError as error:
-        raise ConnectionError(
-            f"no Ray cluster at {address!r} ({error}); correct the address, or start one there "
-            "with 'ray start --head'"
-        ) from error
-
-
-def _check_listening(address: str) -> None:
-    """Raise OSError where nobody listens: Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if port.isdigit():  # "auto" is a name that Ray looks up on this machine
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

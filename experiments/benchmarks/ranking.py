@@ -21,7 +21,7 @@ from evaluators.clip_score import ClipModel
 from evaluators.evaluator import Evaluator, EvaluatorSpec
 from evaluators.generation import SamplingSettings
 from evaluators.pipelines import load_pipeline
-from evaluators.pool import start_ray
+from evaluators.ray_session import ray_session
 from experiments.data.shapes import ShapesData
 from experiments.experiment import PromptsSection
 from experiments.models import SHAPES, clip_model, pipeline_source
@@ -199,18 +199,14 @@ class _Judge:
 
 @contextmanager
 def _judges(spec: EvaluatorSpec, pictures: int, workers: int) -> Iterator[list[Any]]:
-    owns_ray = not ray.is_initialized()
-    if owns_ray:
-        start_ray(None, workers)
-    actor: Any = ray.remote(num_cpus=1)(_Judge)
-    judges = [actor.remote(spec, pictures) for _ in range(workers)]
-    try:
-        yield judges
-    finally:
-        for judge in judges:
-            ray.kill(judge)
-        if owns_ray:
-            ray.shutdown()
+    with ray_session(workers):
+        actor: Any = ray.remote(num_cpus=1)(_Judge)
+        judges = [actor.remote(spec, pictures) for _ in range(workers)]
+        try:
+            yield judges
+        finally:
+            for judge in judges:
+                ray.kill(judge)
 
 
 def _supernets(

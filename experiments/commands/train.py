@@ -62,12 +62,12 @@ def supernet(
 
     Example: evounet train supernet --pipeline runs/models/pipeline --out supernet.safetensors
     """
-    import os
+    from contextlib import nullcontext
 
     from rich.console import Console
 
     from evaluators.pipelines import load_pipeline
-    from evaluators.pool import start_ray
+    from evaluators.ray_session import ray_session
     from experiments.experiment import resolve
     from experiments.models import pipeline_source, supernet_weights
     from experiments.progress import track
@@ -88,10 +88,11 @@ def supernet(
     source = pipeline_source(pipeline)
     unet = load_pipeline(source).unet
     weights = load_unet_weights(supernet_weights(start), unet) if start else None
-    if settings.on_ray:
-        start_ray(address or os.environ.get("RAY_ADDRESS"), settings.workers)
     trainer = open_trainer(source, settings, seed, settings)
-    with track(Console(), "robust training", settings.training.steps) as on_progress:
+    with (
+        ray_session(settings.workers, address) if settings.on_ray else nullcontext(),
+        track(Console(), "robust training", settings.training.steps) as on_progress,
+    ):
         train_supernet(trainer, unet, settings, seed, out, on_progress, weights)
     typer.echo(f"weights: {out}")
 

@@ -10,11 +10,10 @@ from typing import Any
 
 import psutil
 import pytest
-import ray
 from torch import Tensor
 
 from evaluators.pipelines import load_pipeline
-from evaluators.pool import start_ray
+from evaluators.ray_session import ray_session
 from experiments.data.settings import DataSettings
 from experiments.models import pipeline_source
 from experiments.ray_trainer import RayTrainer
@@ -40,9 +39,8 @@ SETTINGS = TrainingSettings(
 
 @pytest.fixture(scope="module")
 def two_cpus() -> Iterator[None]:
-    start_ray(None, 2)
-    yield
-    ray.shutdown()
+    with ray_session(2):
+        yield
 
 
 @pytest.fixture(scope="module")

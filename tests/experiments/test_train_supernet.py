@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from in_process import Evounet
 
@@ -58,3 +59,4 @@ def test_workers_that_cannot_share_are_refused(
     out = tmp_path / "out.safetensors"
     assert message in evounet.refused("train", "supernet", "--out", out, *options)
     assert not out.exists()
+    assert not ray.is_initialized()
