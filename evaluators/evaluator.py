@@ -11,6 +11,7 @@ from torch import Tensor
 
 from evaluators.clip_score import ClipModel, ClipScorer
 from evaluators.generation import SamplingSettings, encode_prompts, generate
+from evaluators.job import Scores
 from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
 from supernet.architecture import Architecture
@@ -56,10 +57,11 @@ class Evaluator:
         with self.supernet.running(architecture):
             return generate(self.pipeline, spec.prompts, self.conditioning, spec.sampling, rows)
 
-    def clip_scores(self, architecture: Architecture) -> tuple[float, ...]:
-        """CLIP score of every prompt, in the prompts' order."""
-        scores = self.scorer.score(self.images(architecture), self.captions)
-        return tuple(scores.tolist())
+    def scores(self, architecture: Architecture, rows: range | None = None) -> Scores:
+        """Scores of all prompts, or of some of them, in their order."""
+        rows = rows if rows is not None else range(len(self.spec.prompts))
+        captions = self.captions[list(rows)]
+        return Scores(tuple(self.scorer.score(self.images(architecture, rows), captions).tolist()))
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:

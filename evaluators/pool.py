@@ -14,6 +14,7 @@ from ray.util import ActorPool
 from torch import Tensor
 
 from evaluators.evaluator import Evaluator, EvaluatorSpec, weights_digest
+from evaluators.job import Job, Scores
 from evaluators.ray_session import ray_session
 from supernet.architecture import Architecture
 
@@ -30,14 +31,10 @@ class _Worker:
         self.evaluator: Evaluator | None = None
         self.loaded: str | None = None
 
-    def clip_scores(
-        self,
-        spec: EvaluatorSpec,
-        digest: str,
-        weights: Mapping[str, Tensor],
-        architecture: Architecture,
-    ) -> tuple[Architecture, tuple[float, ...]]:
-        return architecture, self._ready(spec, digest, weights).clip_scores(architecture)
+    def scores(
+        self, spec: EvaluatorSpec, digest: str, weights: Mapping[str, Tensor], job: Job
+    ) -> tuple[Job, Scores]:
+        return job, self._ready(spec, digest, weights).scores(job.architecture, job.rows)
 
     def images(
         self,
@@ -133,18 +130,15 @@ class Evaluators:
             self._weights = (digest, ray.put(shared))
         return digest
 
-    def clip_scores(
-        self, architectures: Sequence[Architecture]
-    ) -> Iterator[tuple[Architecture, tuple[float, ...]]]:
-        """CLIP scores per prompt of every architecture, as they become known.
+    def scores(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Scores]]:
+        """Scores of every job, as they become known.
 
         Raises:
             RuntimeError: if no weights were loaded yet.
         """
         model = self._model()
         yield from ActorPool(self._actors).map_unordered(
-            lambda actor, architecture: actor.clip_scores.remote(*model, architecture),
-            list(architectures),
+            lambda actor, job: actor.scores.remote(*model, job), list(jobs)
         )
 
     def images(self, architecture: Architecture) -> Iterator[Tensor]:
@@ -163,7 +157,7 @@ class Evaluators:
     def _model(self) -> tuple[Any, str, Any]:
         """What every call to an actor begins with."""
         if self._weights is None:
-            raise RuntimeError("load_weights comes before clip_scores and images")
+            raise RuntimeError("load_weights comes before scores and images")
         return self._shared_spec, *self._weights
 
 

@@ -235,6 +235,7 @@ def _evolve(
         parts.latency,
         trainer,
         evaluators,
+        len(parts.spec.prompts),
         EvaluationStore(folder.evaluations, parts.conditions),
         state,
         folder.state,

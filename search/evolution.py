@@ -17,6 +17,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from evaluators.job import Job, Scores
 from evaluators.latency import TableLatency
 from search.action import Action, additions, removals
 from search.choice import choose_additions, choose_removals
@@ -34,9 +35,7 @@ class Scorer(Protocol):
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> str: ...
 
-    def clip_scores(
-        self, architectures: Sequence[Architecture]
-    ) -> Iterator[tuple[Architecture, tuple[float, ...]]]: ...
+    def scores(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Scores]]: ...
 
 
 class Trainer(Protocol):
@@ -68,6 +67,7 @@ class Evolution:
         latency: latency of any architecture by the objective's table.
         trainer: trains between decisions.
         scorer: scores architectures with the trained weights.
+        prompts: how many it has.
         store: where scores are kept, and looked up before anything is evaluated.
         state: decisions so far; a fresh state for a fresh search.
         state_path: where the state is saved after every decision.
@@ -84,6 +84,7 @@ class Evolution:
         latency: TableLatency,
         trainer: Trainer,
         scorer: Scorer,
+        prompts: int,
         store: EvaluationStore,
         state: SearchState,
         state_path: Path,
@@ -95,6 +96,7 @@ class Evolution:
         self.latency = latency
         self.trainer = trainer
         self.scorer = scorer
+        self.prompts = prompts
         self.store = store
         self.state = state
         self.state_path = state_path
@@ -225,7 +227,10 @@ class Evolution:
         known = {i: self.store.get(a, weights) for i, a in wanted.items()}
         scores = {i: value for i, value in known.items() if value is not None}
         missing = [a for i, a in wanted.items() if i not in scores]
-        for architecture, values in self.scorer.clip_scores(missing) if missing else ():
+        rows = range(self.prompts)
+        jobs = [Job(architecture, rows) for architecture in missing]
+        for job, answer in self.scorer.scores(jobs) if jobs else ():
+            architecture, values = job.architecture, answer.first
             if not all(map(isfinite, values)):
                 raise ValueError(
                     f"round {round_}: architecture {architecture.id} draws no picture (its "

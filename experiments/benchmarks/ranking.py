@@ -175,7 +175,7 @@ class _Judge:
         self.evaluator.load_weights(weights)
         if fine_tuning is not None:
             self._train(fine_tuning, architecture)
-        return mean(self.evaluator.clip_scores(architecture))
+        return mean(self.evaluator.scores(architecture).first)
 
     def _train(
         self,

@@ -233,9 +233,9 @@ def _evaluate(count: int) -> None:
     judge = clip_model(ClipModel(name=SHAPES))
     evaluator = Evaluator(EvaluatorSpec(pipeline_source(SHAPES), judge, prompts, sampling))
     supernet, generator = evaluator.supernet, torch.Generator().manual_seed(_SEED)
-    evaluator.clip_scores(supernet.full())
+    evaluator.scores(supernet.full())
     for _ in range(count - 1):
-        evaluator.clip_scores(random_architecture(supernet.inventory, generator))
+        evaluator.scores(random_architecture(supernet.inventory, generator))
 
 
 def _one_step(unet: ChosenUNet) -> tuple[float, Architecture]:

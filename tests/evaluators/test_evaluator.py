@@ -49,25 +49,25 @@ def test_scores_are_those_of_its_parts(evaluator: Evaluator, spec: EvaluatorSpec
     scores = scorer.score(images, scorer.embed_captions(PROMPTS.prompts))
     full = evaluator.supernet.full()
     assert torch.equal(evaluator.images(full), images)
-    assert evaluator.clip_scores(full) == tuple(scores.tolist())
+    assert evaluator.scores(full).first == tuple(scores.tolist())
 
 
 def test_scores_belong_to_the_architecture(evaluator: Evaluator) -> None:
     full = evaluator.supernet.full()
-    before = evaluator.clip_scores(full)
-    assert evaluator.clip_scores(reduced(evaluator)) != before
-    assert evaluator.clip_scores(full) == before  # nothing stays behind
+    before = evaluator.scores(full).first
+    assert evaluator.scores(reduced(evaluator)).first != before
+    assert evaluator.scores(full).first == before  # nothing stays behind
 
 
 def test_scores_belong_to_the_weights(evaluator: Evaluator) -> None:
     full = evaluator.supernet.full()
     weights = {n: v.clone() for n, v in evaluator.supernet.unet.state_dict().items()}
-    before = evaluator.clip_scores(full)
+    before = evaluator.scores(full).first
     changed = {**weights, "conv_out.weight": 2 * weights["conv_out.weight"]}
     evaluator.load_weights(changed)
-    assert evaluator.clip_scores(full) != before
+    assert evaluator.scores(full).first != before
     evaluator.load_weights(weights)
-    assert evaluator.clip_scores(full) == before
+    assert evaluator.scores(full).first == before
 
 
 def test_weights_of_another_unet_are_refused(evaluator: Evaluator) -> None:
@@ -81,7 +81,7 @@ def test_more_prompts_leave_the_scores_of_the_first_ones(spec: EvaluatorSpec) ->
     few = replace(PROMPTS, prompts=PROMPTS.prompts[:2], distractors=PROMPTS.distractors[:2])
     some, all_ = Evaluator(replace(spec, prompts=few)), Evaluator(spec)
     full = all_.supernet.full()
-    assert some.clip_scores(full) == pytest.approx(all_.clip_scores(full)[:2], abs=1e-5)
+    assert some.scores(full).first == pytest.approx(all_.scores(full).first[:2], abs=1e-5)
 
 
 def test_a_pipeline_is_loaded_in_fp32_whatever_it_was_saved_in(

@@ -16,11 +16,16 @@ import torch
 from small_models import PROMPTS, SAMPLING
 
 from evaluators.evaluator import Evaluator, EvaluatorSpec, weights_digest
+from evaluators.job import Job
 from evaluators.pool import EvaluatorPool, Evaluators
 from evaluators.prompts import PromptSet
 from supernet.architecture import Architecture
 
-Scores = dict[str, tuple[float, ...]]
+ByArchitecture = dict[str, tuple[float, ...]]
+
+
+def jobs_of(architectures: list[Architecture]) -> list[Job]:
+    return [Job(each, range(len(PROMPTS))) for each in architectures]
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +61,11 @@ def architectures(evaluator: Evaluator) -> list[Architecture]:
 
 
 @pytest.fixture(scope="module")
-def expected(evaluator: Evaluator, architectures: list[Architecture]) -> Scores:
+def expected(evaluator: Evaluator, architectures: list[Architecture]) -> ByArchitecture:
     """The scores that an evaluator without Ray gives, with one thread as the workers have."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    scores = {each.id: evaluator.clip_scores(each) for each in architectures}
+    scores = {each.id: evaluator.scores(each).first for each in architectures}
     torch.set_num_threads(threads)
     return scores
 
@@ -70,8 +75,11 @@ def weights(evaluator: Evaluator) -> dict[str, torch.Tensor]:
     return dict(evaluator.supernet.unet.state_dict())
 
 
-def scores_of(evaluators: Evaluators, architectures: list[Architecture]) -> Scores:
-    return {each.id: values for each, values in evaluators.clip_scores(architectures)}
+def scores_of(evaluators: Evaluators, architectures: list[Architecture]) -> ByArchitecture:
+    return {
+        job.architecture.id: scores.first
+        for job, scores in evaluators.scores(jobs_of(architectures))
+    }
 
 
 def kill_workers(evaluators: Evaluators) -> None:
@@ -86,7 +94,7 @@ def test_scores_are_the_same_bits_with_one_worker_and_with_two(
     two_workers: Evaluators,
     weights: dict[str, torch.Tensor],
     architectures: list[Architecture],
-    expected: Scores,
+    expected: ByArchitecture,
 ) -> None:
     assert len(set(expected.values())) > 1
     for evaluators in (one_worker, two_workers):
@@ -98,20 +106,21 @@ def test_killed_workers_are_survived(
     two_workers: Evaluators,
     weights: dict[str, torch.Tensor],
     architectures: list[Architecture],
-    expected: Scores,
+    expected: ByArchitecture,
 ) -> None:
     two_workers.load_weights(weights)
-    results = two_workers.clip_scores(architectures)
-    first, values = next(results)
+    results = two_workers.scores(jobs_of(architectures))
+    answers = [next(results)]
     kill_workers(two_workers)  # with most architectures still to be scored
-    assert {first.id: values} | {each.id: values for each, values in results} == expected
+    answers += results
+    assert {job.architecture.id: scores.first for job, scores in answers} == expected
 
 
 def test_scores_follow_the_weights(
     one_worker: Evaluators,
     weights: dict[str, torch.Tensor],
     architectures: list[Architecture],
-    expected: Scores,
+    expected: ByArchitecture,
 ) -> None:
     changed = {**weights, "conv_out.weight": 2 * weights["conv_out.weight"]}
     assert one_worker.load_weights(changed) != weights_digest(weights)
@@ -153,7 +162,7 @@ def test_scores_without_weights_are_refused(
         EvaluatorPool(workers=1) as pool,
         pytest.raises(RuntimeError, match="load_weights comes before"),
     ):
-        next(pool.evaluators(spec).clip_scores(architectures))
+        next(pool.evaluators(spec).scores(jobs_of(architectures)))
 
 
 _OWN_RAY = """
@@ -162,6 +171,7 @@ import ray
 from small_models import make_spec
 from evaluators.clip_score import ClipModel
 from evaluators.evaluator import Evaluator
+from evaluators.job import Job
 from evaluators.pool import EvaluatorPool
 
 pipeline, clip, address = sys.argv[1:]
@@ -170,8 +180,8 @@ evaluator = Evaluator(spec)
 with EvaluatorPool(workers=1, address=address or None) as pool:
     evaluators = pool.evaluators(spec)
     evaluators.load_weights(evaluator.supernet.unet.state_dict())
-    ((_, scores),) = evaluators.clip_scores([evaluator.supernet.full()])
-    print(repr(scores), ray.get_runtime_context().gcs_address)
+    ((_, scores),) = evaluators.scores([Job(evaluator.supernet.full(), range(len(spec.prompts)))])
+    print(repr(scores.first), ray.get_runtime_context().gcs_address)
 print(ray.is_initialized())
 """
 
@@ -181,7 +191,7 @@ print(ray.is_initialized())
 def test_a_local_ray_is_started_and_stopped_and_another_one_only_joined(
     spec: EvaluatorSpec,
     architectures: list[Architecture],
-    expected: Scores,
+    expected: ByArchitecture,
     local_ray: str,
     joined: bool,
 ) -> None:

@@ -121,12 +121,12 @@ def test_many_prompts_are_encoded_as_each_of_them_is(pipeline: StableDiffusionXL
 def test_every_block_of_it_is_scored(sdxl_folder: str, clip: ClipModel) -> None:
     evaluator = Evaluator(make_spec(sdxl_folder, clip))
     full = evaluator.supernet.full()
-    scores = {full: evaluator.clip_scores(full)}
+    scores = {full: evaluator.scores(full).first}
     for block in full:
         without = full.without([block])
-        scores[without] = evaluator.clip_scores(without)
+        scores[without] = evaluator.scores(without).first
     assert len(set(scores.values())) == len(scores) == 1 + len(full.blocks)
-    assert evaluator.clip_scores(full) == scores[full]
+    assert evaluator.scores(full).first == scores[full]
 
 
 def test_whole_unets_of_it_are_timed(sdxl_folder: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from evaluators.job import Job, Scores
 from evaluators.latency import TableLatency
 from latency_tables import BlockSignature, LatencyRow, LatencyTable, TableMetadata
 from search.decision import Decision
@@ -23,6 +24,8 @@ from supernet.architecture import Architecture, BlockId
 from supernet.inventory import Inventory, take_inventory, unet_config
 
 PROMPTS = 4
+
+Order = Callable[[Sequence[Job]], Sequence[Job]]
 
 
 def toy_inventory() -> Inventory:
@@ -131,14 +134,14 @@ class ToyScorer:
 
     Args:
         truth: what it answers.
-        order: rearranges the architectures before they are answered.
+        order: rearranges the jobs before they are answered.
         clock: ticks before every answer.
     """
 
     def __init__(
         self,
         truth: Truth,
-        order: Callable[[Sequence[Architecture]], Sequence[Architecture]] = tuple,
+        order: Order = tuple,
         clock: Callable[[], None] = no_clock,
     ) -> None:
         self.truth = truth
@@ -154,14 +157,12 @@ class ToyScorer:
         self._training = 0.001 * float(round_)
         return self._digest
 
-    def clip_scores(
-        self, architectures: Sequence[Architecture]
-    ) -> Iterator[tuple[Architecture, tuple[float, ...]]]:
-        for architecture in self.order(architectures):
+    def scores(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Scores]]:
+        for job in self.order(jobs):
             self.clock()
-            self.evaluated.append((architecture.id, self._digest))
-            scores = self.truth.scores(architecture)
-            yield architecture, tuple(score + self._training for score in scores)
+            self.evaluated.append((job.architecture.id, self._digest))
+            scores = self.truth.scores(job.architecture)
+            yield job, Scores(tuple(scores[row] + self._training for row in job.rows))
 
 
 class MemoryStore(EvaluationStore):
@@ -211,7 +212,7 @@ class ToySearch:
     latency: TableLatency = field(default_factory=toy_latency)
     store: EvaluationStore = field(default_factory=MemoryStore)
     clock: Callable[[], None] = no_clock
-    order: Callable[[Sequence[Architecture]], Sequence[Architecture]] = tuple
+    order: Order = tuple
     constant_weights: bool = False
     told: list[Decision] = field(default_factory=list)
     evaluated: list[tuple[str, str]] = field(default_factory=list)
@@ -232,6 +233,7 @@ class ToySearch:
             self.latency,
             trainer,
             scorer,
+            PROMPTS,
             self.store,
             self.load_state(),
             self.state_path,
