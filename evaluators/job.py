@@ -35,3 +35,7 @@ class Scores:
     def __add__(self, other: Scores) -> Scores:
         """These, and those of the pictures that follow."""
         return Scores(self.first + other.first, self.second + other.second)
+
+    def __getitem__(self, part: slice) -> Scores:
+        """Those of some of the pictures."""
+        return Scores(self.first[part], self.second[part])

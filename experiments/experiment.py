@@ -15,6 +15,7 @@ from evaluators.clip_score import ClipModel
 from evaluators.generation import SamplingSettings
 from experiments.data.settings import DataSettings
 from experiments.scaling import ScalingSettings
+from search.settings import RacingSettings
 from supernet.architecture import Granularity
 from supernet.block_groups import Grouping
 from supernet.growth import Growth
@@ -118,6 +119,7 @@ class SearchSection(_Section):
     Attributes:
         granularity: whether actions are about cross-attention blocks as a whole, or about each of
             their transformer layers (SDXL's have up to 10).
+        racing, racing_level, racing_prompts: see :class:`search.settings.RacingSettings`.
     """
 
     strategy: Literal["evolution"] = "evolution"
@@ -128,6 +130,15 @@ class SearchSection(_Section):
     growth: Growth = "copy"
     granularity: Granularity = "block"
     groups: tuple[Grouping, ...] = ()
+    racing: bool = True
+    racing_level: float = Field(0.05, gt=0, lt=1)
+    racing_prompts: int = Field(32, ge=8)
+
+    @property
+    def race(self) -> RacingSettings:
+        return RacingSettings(
+            racing=self.racing, level=self.racing_level, first_prompts=self.racing_prompts
+        )
 
 
 class TrainingSection(_Section, DataSettings, ScalingSettings):

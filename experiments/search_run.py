@@ -41,6 +41,7 @@ from experiments.training import (
 )
 from latency_tables import load_table
 from search.decision import Decision
+from search.evaluations import Evaluations
 from search.evolution import Evolution, check_reachable
 from search.settings import EvolutionSettings
 from search.state import SearchState, write_atomically
@@ -231,12 +232,17 @@ def _evolve(
             grow=experiment.search.grow,
             growth=experiment.search.growth,
             groups=experiment.search.groups,
+            race=experiment.search.race,
         ),
         parts.latency,
         trainer,
-        evaluators,
-        len(parts.spec.prompts),
-        EvaluationStore(folder.evaluations, parts.conditions),
+        Evaluations(
+            evaluators,
+            EvaluationStore(folder.evaluations, parts.conditions),
+            len(parts.spec.prompts),
+            parts.latency,
+        ),
+        parts.spec.sampling.batch_size,
         state,
         folder.state,
         partial(track, log.console),

@@ -17,7 +17,8 @@ from experiments.experiment import TrainingSection
 from experiments.progress import OnProgress
 from experiments.scaling import ScalingSettings
 from experiments.trainer import LocalTrainer, SupernetTrainer, TrainingJob, training_data
-from search.evolution import Track, unseen
+from search.evaluations import unseen
+from search.evolution import Track
 from supernet.architecture import Architecture, Granularity
 from supernet.block_dropping import BlockDropping
 from supernet.checkpoint import CheckpointError, load_tensors, save_tensors

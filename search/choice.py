@@ -8,6 +8,7 @@ again while it grows: see :func:`choose_removals`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from search.action import Action
 from search.decision import Candidate
@@ -16,8 +17,19 @@ from supernet.architecture import Architecture
 
 Latency = Callable[[Architecture], float]
 
-# Scores actions on top of an architecture: (architecture, actions) to their candidates.
-Rescore = Callable[[Architecture, Sequence[Action]], Sequence[Candidate]]
+
+class Judge(Protocol):
+    """Who judges removals, as :class:`search.race.Race` does."""
+
+    def enter(self, current: Architecture, actions: Sequence[Action]) -> Sequence[Candidate]:
+        """Judge actions (again) on top of an architecture."""
+        ...
+
+    def settle(
+        self, candidates: Sequence[Candidate], wanted: int, useful_ms: float
+    ) -> Sequence[Candidate]:
+        """Judge them better until it is clear which have the smallest values; all of them."""
+        ...
 
 
 def choose_removals(
@@ -26,7 +38,7 @@ def choose_removals(
     latency: Latency,
     goal_ms: float,
     settings: EvolutionSettings,
-    rescore: Rescore,
+    judge: Judge,
 ) -> list[Candidate]:
     """The removals with the smallest CLIP loss per ms saved, until the goal is met.
 
@@ -44,7 +56,7 @@ def choose_removals(
         latency: of any architecture, in ms.
         goal_ms: latency to reach in this round.
         settings: the target, and how to rank and recheck.
-        rescore: scores again; not called if ``settings.recheck`` is 0.
+        judge: of the candidates; nothing enters again if ``settings.recheck`` is 0.
 
     Returns:
         At least one if any saves time, best first, each as it was last scored. Equal values keep
@@ -52,20 +64,25 @@ def choose_removals(
     """
     place = {candidate.action: i for i, candidate in enumerate(candidates)}
 
-    def rank(candidate: Candidate) -> tuple[float, int]:
+    def by_value(some: Sequence[Candidate]) -> list[Candidate]:
         useful_ms = latency(current) - settings.target_ms
-        return candidate.cautious_value(settings.caution, useful_ms), place[candidate.action]
+        values = {c.action: c.cautious_value(settings.caution, useful_ms) for c in some}
+        return sorted(some, key=lambda c: (values[c.action], place[c.action]))
+
+    def settled(some: Sequence[Candidate]) -> list[Candidate]:
+        wanted = _how_many(by_value(some), current, latency, goal_ms)
+        return by_value(judge.settle(some, wanted, latency(current) - settings.target_ms))
 
     left = [candidate for candidate in candidates if candidate.delta_latency_ms < 0]
     stale: set[Action] = set()
     taken: list[Candidate] = []
     while left and not (taken and latency(current) <= goal_ms):
-        left.sort(key=rank)
+        left = settled(left)
         if left[0].action in stale:
             again = [c.action for c in left if c.action in stale][: settings.recheck]
             stale.difference_update(again)
             left = [c for c in left if c.action not in again]
-            left.extend(rescore(current, again))
+            left.extend(judge.enter(current, again))
             continue
         best = left.pop(0)
         taken.append(best)
@@ -74,6 +91,18 @@ def choose_removals(
         if settings.recheck:
             stale = {candidate.action for candidate in left}
     return taken
+
+
+def _how_many(
+    best_first: Sequence[Candidate], current: Architecture, latency: Latency, goal_ms: float
+) -> int:
+    """Of these it takes to reach the goal, the best first."""
+    for count, candidate in enumerate(best_first):
+        if latency(current) <= goal_ms:
+            return max(1, count)
+        if candidate.action.changes(current):
+            current = candidate.action.apply(current)
+    return len(best_first)
 
 
 def _still_means(

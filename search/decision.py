@@ -8,12 +8,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from statistics import mean, stdev
 from typing import Any
 
+from evaluators.job import Scores
 from search.action import Action
+from search.confidence import half_width
 from supernet.architecture import Architecture, BlockId
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """What a second judge says of an action.
+
+    Attributes:
+        delta: its score after minus before.
+        standard_error: of it, from the paired differences over the prompts.
+    """
+
+    delta: float
+    standard_error: float
+
+    def __str__(self) -> str:
+        return f"{self.delta:+.4f} (s.e. {self.standard_error:.4f})"
 
 
 @dataclass(frozen=True)
@@ -26,6 +46,9 @@ class Candidate:
         delta_clip: CLIP score after minus before.
         standard_error: of ``delta_clip``, from the paired differences over the prompts.
         delta_latency_ms: latency after minus before by the table, in ms.
+        prompts: that it was judged on.
+        spared: prompts that the race was decided without.
+        second: what the second judge says of it, where there is one.
     """
 
     action: Action
@@ -33,6 +56,9 @@ class Candidate:
     delta_clip: float
     standard_error: float
     delta_latency_ms: float
+    prompts: int
+    spared: int = 0
+    second: SecondOpinion | None = None
 
     @property
     def value(self) -> float:
@@ -51,18 +77,39 @@ class Candidate:
         """The value if CLIP turned out ``caution`` standard errors worse than measured.
 
         With few prompts the best values are those with the luckiest error, and what is taken for
-        them disappoints. An unknown error (of one prompt) changes nothing. No more than
+        them disappoints. The error is the one that all prompts would leave, so that those spared
+        are no disadvantage; an unknown one (of one prompt) changes nothing. No more than
         ``useful_ms`` of what a removal saves is counted.
         """
-        known = math.isfinite(self.standard_error)
-        worse = self.delta_clip - caution * self.standard_error if known else self.delta_clip
+        error = self.standard_error * math.sqrt(self.prompts / (self.prompts + self.spared))
+        worse = self.delta_clip - caution * error if math.isfinite(error) else self.delta_clip
         useful = max(self.delta_latency_ms, -useful_ms)
         return replace(self, delta_clip=worse, delta_latency_ms=useful).value
 
     @property
+    def margin(self) -> float:
+        """Half the width of the 95 % confidence interval of ``delta_clip`` over all such prompts.
+
+        Where a race ended early, it is the wider one that holds however often one looks.
+        """
+        if not self.spared:
+            return 1.96 * self.standard_error
+        deviation = self.standard_error * math.sqrt(self.prompts)
+        return deviation * half_width(self.prompts, 1 - _CONFIDENCE)
+
+    @property
     def distinguishable(self) -> bool:
-        """Whether ``delta_clip`` is further from zero than 1.96 standard errors."""
-        return abs(self.delta_clip) > 1.96 * self.standard_error
+        """Whether zero is outside of the confidence interval of ``delta_clip``."""
+        return abs(self.delta_clip) > self.margin
+
+    def effect(self) -> str:
+        """What it does to the scores, for people."""
+        doubt = "" if self.distinguishable else ", not distinguishable from zero"
+        second = "" if self.second is None else f", second judge {self.second}"
+        return (
+            f"{self.delta_clip:+.4f} ± {self.margin:.4f} CLIP "
+            f"({self.prompts} prompts{doubt}{second})"
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -71,6 +118,9 @@ class Candidate:
             "delta_clip": self.delta_clip,
             "standard_error": self.standard_error,
             "delta_latency_ms": self.delta_latency_ms,
+            "prompts": self.prompts,
+            "spared": self.spared,
+            "second": None if self.second is None else asdict(self.second),
             "value": self.value if math.isfinite(self.value) else None,
         }
 
@@ -82,19 +132,42 @@ class Candidate:
             value["delta_clip"],
             value["standard_error"],
             value["delta_latency_ms"],
+            value["prompts"],
+            value["spared"],
+            None if value["second"] is None else SecondOpinion(**value["second"]),
         )
 
 
 def score_action(
     action: Action,
-    before: Sequence[float],
-    after: Sequence[float],
+    now: Scores,
+    before: Scores,
+    after: Scores,
     delta_latency_ms: float,
 ) -> Candidate:
-    """Judge an action by the CLIP scores of the same prompts before and after it."""
+    """Judge an action by the scores of the same prompts before and after it.
+
+    Args:
+        action: what would be done.
+        now: scores of the architecture as it is, of all prompts.
+        before: of what the action is compared with, of the first prompts.
+        after: with the action executed, of the same.
+        delta_latency_ms: latency after minus before.
+    """
+    change, error = _paired(before.first, after.first)
+    drawn = len(after.first)
+    # How the first prompts differ from all is known for the architecture as it is.
+    clip = mean(after.first) + mean(now.first) - mean(now.first[:drawn])
+    second = SecondOpinion(*_paired(before.second, after.second)) if after.second else None
+    spared = len(now.first) - drawn
+    return Candidate(action, clip, change, error, delta_latency_ms, drawn, spared, second)
+
+
+def _paired(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard error of the differences."""
     differences = [b - a for a, b in zip(before, after, strict=True)]
-    error = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else math.inf
-    return Candidate(action, mean(after), mean(differences), error, delta_latency_ms)
+    count = len(differences)
+    return mean(differences), stdev(differences) / math.sqrt(count) if count > 1 else math.inf
 
 
 @dataclass(frozen=True)
@@ -136,17 +209,15 @@ class Decision:
     def explain(self) -> list[str]:
         """One line for every action executed, and one for their joint effect."""
         if not self.executed:
-            return [f"round {self.round} ({self.phase}): no action pays, nothing changed"]
+            return [f"no action to {self.phase} a block pays, nothing changed"]
         alone = {candidate.action: candidate.delta_clip for candidate in self.candidates}
         lines = []
         for c in self.executed:
             verb = "removed" if c.action.change < 0 else "added"
-            doubt = "" if c.distinguishable else ", not distinguishable from zero"
             single = alone[c.action]
             by_itself = "" if single == c.delta_clip else f"; alone {single:+.4f}"
             lines.append(
-                f"{verb} {c.action.target}: {c.delta_clip:+.4f} CLIP "
-                f"(s.e. {c.standard_error:.4f}{doubt}{by_itself}) "
+                f"{verb} {c.action.target}: {c.effect()}{by_itself} "
                 f"for {c.delta_latency_ms:+.2f} ms, value {c.value:.2e} per ms"
             )
         expected = sum(alone[action] for action in self.taken)

@@ -8,6 +8,32 @@ from supernet.block_groups import Grouping
 from supernet.growth import Growth
 
 
+class RacingSettings(BaseModel):
+    """How many prompts an action is judged on.
+
+    Attributes:
+        racing: whether an action is judged on more prompts only while it may still be the one to
+            execute; otherwise every action is judged on all of them.
+        level: chance that a race is won by another action than all prompts would have chosen.
+        first_prompts: that every action is judged on at least; then twice as many, and so on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    racing: bool = True
+    level: float = Field(0.05, gt=0, lt=1)
+    first_prompts: int = Field(32, ge=8)
+
+    def rungs(self, prompts: int, batch_size: int) -> tuple[int, ...]:
+        """Numbers of prompts to look at, in whole batches; the last is all of them."""
+        if not self.racing:
+            return (prompts,)
+        rungs = [-(-self.first_prompts // batch_size) * batch_size]
+        while rungs[-1] < prompts:
+            rungs.append(2 * rungs[-1])
+        return (*rungs[:-1], prompts)
+
+
 class EvolutionSettings(BaseModel):
     """How Algorithm 1 is run.
 
@@ -26,6 +52,7 @@ class EvolutionSettings(BaseModel):
         growth: how an added copy begins: as its source, and then it is scored by what it changes;
             or as the ``identity``, and then by what its source is worth, as the paper does.
         groups: which groups of blocks an action may remove or add at once, besides single blocks.
+        race: how many prompts an action is judged on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +64,7 @@ class EvolutionSettings(BaseModel):
     grow: bool = True
     growth: Growth = "copy"
     groups: tuple[Grouping, ...] = ()
+    race: RacingSettings = RacingSettings()
 
     def goal_ms(self, base_ms: float, round_: int) -> float:
         """Latency that round ``round_`` (from 1) has to reach, in ms."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from search.decision import Decision
 from supernet.architecture import Architecture
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 class StateError(ValueError):

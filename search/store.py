@@ -1,7 +1,9 @@
 """The memory of a run: every evaluated architecture, once, in an Optuna storage.
 
 One finished trial per evaluation, with CLIP score and latency as its two values and all that
-defines it as user attributes, so that optuna-dashboard shows it and pandas reads it.
+defines it as user attributes, so that optuna-dashboard shows it and pandas reads it. An
+architecture that stays in a race is evaluated on more and more prompts: each of its trials has the
+scores that are new in it, and the mean of all so far.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
+from evaluators.job import Job, Scores
 from supernet.architecture import MAX_MULTIPLICITY, Architecture
 
 _STUDY = "evounet"
@@ -28,12 +31,12 @@ class StoreError(ValueError):
 
 @dataclass(frozen=True)
 class EvaluationKey:
-    """What a set of CLIP scores depends on.
+    """What scores depend on.
 
     Attributes:
         architecture: its id.
         weights: digest of the UNet's weights.
-        conditions: prompts, noise, sampler and judge, as one text.
+        conditions: prompts, noise, sampler and judges, as one text.
     """
 
     architecture: str
@@ -42,11 +45,11 @@ class EvaluationKey:
 
 
 class EvaluationStore:
-    """CLIP scores by :class:`EvaluationKey`, in a SQLite file or any storage that Optuna takes.
+    """Scores by :class:`EvaluationKey`, in a SQLite file or any storage that Optuna takes.
 
     Args:
         storage: a path (SQLite) or a URL (``postgresql://...``).
-        conditions: prompts, noise, sampler and judge of every evaluation of this run.
+        conditions: prompts, noise, sampler and judges of every evaluation of this run.
 
     Raises:
         StoreError: if the storage is damaged or cannot be reached.
@@ -63,37 +66,40 @@ class EvaluationStore:
                 f"{place}: cannot be read ({str(error).splitlines()[0]}); move it away, "
                 "and what it held is evaluated again"
             ) from error
-        self._scores: dict[EvaluationKey, tuple[float, ...]] = {}
+        self._scores: dict[EvaluationKey, Scores] = {}
         for trial in trials:
-            attributes = trial.user_attrs
-            key = EvaluationKey(
-                attributes["architecture"], attributes["weights"], attributes["conditions"]
-            )
-            self._scores[key] = tuple(attributes["clip_scores"])
+            own = trial.user_attrs
+            key = EvaluationKey(own["architecture"], own["weights"], own["conditions"])
+            scores = Scores(tuple(own["clip_scores"]), tuple(own["second_scores"]))
+            self._append(key, own["first_prompt"], scores)
 
     def __len__(self) -> int:
         return len(self._scores)
 
-    def get(self, architecture: Architecture, weights: str) -> tuple[float, ...] | None:
-        """Recorded CLIP scores per prompt, or None if this was never evaluated."""
-        return self._scores.get(EvaluationKey(architecture.id, weights, self.conditions))
+    def get(self, architecture: Architecture, weights: str) -> Scores:
+        """Recorded scores of the first prompts, as many as there are; none of a new one."""
+        return self._scores.get(
+            EvaluationKey(architecture.id, weights, self.conditions), Scores(())
+        )
 
-    def add(
-        self,
-        architecture: Architecture,
-        weights: str,
-        scores: tuple[float, ...],
-        latency_ms: float,
-        round_: int,
-    ) -> None:
-        """Record an evaluation. A second one under the same key is not kept: scores are facts."""
+    def add(self, job: Job, weights: str, scores: Scores, latency_ms: float, round_: int) -> None:
+        """Record what a job came to. Scores are facts: prompts that are there are not kept twice.
+
+        Args:
+            job: whose prompts follow on those that are there already.
+            weights: digest of the UNet's weights.
+            scores: of the job's prompts.
+            latency_ms: of the architecture.
+            round_: of the search.
+        """
+        architecture = job.architecture
         key = EvaluationKey(architecture.id, weights, self.conditions)
-        if key in self._scores:
+        if not self._append(key, job.rows.start, scores):
             return
         counts = {str(block): count for block, count in architecture.blocks}
         self._study.add_trial(
             create_trial(
-                values=[mean(scores), latency_ms],
+                values=[mean(self._scores[key].first), latency_ms],
                 params=counts,
                 distributions={name: IntDistribution(0, MAX_MULTIPLICITY) for name in counts},
                 user_attrs={
@@ -101,11 +107,20 @@ class EvaluationStore:
                     "weights": weights,
                     "conditions": self.conditions,
                     "round": round_,
-                    "clip_scores": list(scores),
+                    "first_prompt": job.rows.start,
+                    "clip_scores": list(scores.first),
+                    "second_scores": list(scores.second),
                 },
             )
         )
-        self._scores[key] = scores
+
+    def _append(self, key: EvaluationKey, first_prompt: int, scores: Scores) -> bool:
+        """Whether these are new: they follow on what is there."""
+        known = self._scores.get(key, Scores(()))
+        if first_prompt != len(known.first):
+            return False
+        self._scores[key] = known + scores
+        return True
 
 
 def _open_study(storage: Path | str) -> optuna.Study:

@@ -169,7 +169,7 @@ def _describe(latency: TableLatency, block: BlockId, fate: Fate) -> str:
         [
             *lines,
             f"{candidate.action} in round {round_}:",
-            f"ΔCLIP {signed(candidate.delta_clip, 4)} ± {candidate.standard_error:.4f}",
+            f"ΔCLIP {signed(candidate.delta_clip, 4)} ± {candidate.margin:.4f}",
             f"value {value_text(candidate.value)} CLIP per ms",
         ]
     )

@@ -8,8 +8,8 @@ from html import escape
 from experiments.report.look import KIND_LETTERS, kind_of, signed, value_text
 from search.decision import Candidate, Decision
 
-_HEAD = """<thead><tr><th scope="col">action</th><th scope="col">ΔCLIP ± s.e.</th>
-<th scope="col">ΔLatency, ms</th><th scope="col">value, CLIP per ms</th>
+_HEAD = """<thead><tr><th scope="col">action</th><th scope="col">ΔCLIP, 95 % interval</th>
+<th scope="col">prompts</th><th scope="col">ΔLatency, ms</th><th scope="col">value, CLIP per ms</th>
 <th scope="col">executed</th></tr></thead>"""
 
 
@@ -50,11 +50,14 @@ def _headline(decision: Decision) -> str:
 def _row(candidate: Candidate, taken: bool) -> str:
     kind = kind_of(candidate.action)
     doubt = "" if candidate.distinguishable else " <small>not distinguishable from zero</small>"
+    opinion = candidate.second
+    second = "" if opinion is None else f"<br><small>second judge {opinion}</small>"
     return (
         f'<tr class="{"taken" if taken else "left"}">'
         f'<th scope="row"><i class="kind {kind}">{KIND_LETTERS[kind]}</i> '
         f"{escape(str(candidate.action)).replace('-', '−')}</th>"
-        f"<td>{signed(candidate.delta_clip, 4)} ± {candidate.standard_error:.4f}{doubt}</td>"
+        f"<td>{signed(candidate.delta_clip, 4)} ± {candidate.margin:.4f}{doubt}{second}</td>"
+        f"<td>{candidate.prompts}</td>"
         f"<td>{signed(candidate.delta_latency_ms, 2)}</td>"
         f"<td>{value_text(candidate.value)}</td>"
         f"<td>{'✓ yes' if taken else 'no'}</td></tr>"

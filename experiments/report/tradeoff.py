@@ -89,9 +89,11 @@ def _candidates(kind: str, scored: Sequence[Scored]) -> go.Scatter:
 def _describe(decision: Decision, candidate: Candidate) -> str:
     taken = "executed" if candidate.action in decision.taken else "not executed"
     doubt = "" if candidate.distinguishable else ", not distinguishable from zero"
+    second = "" if candidate.second is None else f"second judge {candidate.second}<br>"
     return (
         f"<b>{candidate.action}</b><br>round {decision.round}, {taken}<br>"
-        f"ΔCLIP {signed(candidate.delta_clip, 4)} ± {candidate.standard_error:.4f}{doubt}<br>"
+        f"ΔCLIP {signed(candidate.delta_clip, 4)} ± {candidate.margin:.4f}{doubt} "
+        f"({candidate.prompts} prompts)<br>{second}"
         f"ΔLatency {signed(candidate.delta_latency_ms, 2)} ms<br>"
         f"value {value_text(candidate.value)} CLIP per ms"
     )

@@ -219,7 +219,7 @@ def test_growing_stops_at_what_cannot_be_told_from_zero(tmp_path: Path) -> None:
     [decision] = run.told
     assert any(candidate.delta_clip > 0 for candidate in decision.candidates)
     assert decision.taken == ()
-    assert decision.explain() == ["round 1 (add): no action pays, nothing changed"]
+    assert decision.explain() == ["no action to add a block pays, nothing changed"]
 
 
 def test_a_target_above_the_base_grows_at_once(tmp_path: Path) -> None:

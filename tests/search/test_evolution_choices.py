@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import pytest
@@ -42,7 +42,7 @@ effects = st.lists(
 def candidates_of(actions: Sequence[Action], pairs: Sequence[tuple[int, int]]) -> list[Candidate]:
     """With ΔCLIP and ΔLatency in the action's own direction of change."""
     return [
-        Candidate(action, 0.5, float(gain), 0.25, float(action.change * ms))
+        Candidate(action, 0.5, float(gain), 0.25, float(action.change * ms), 16)
         for action, (gain, ms) in zip(actions, pairs, strict=True)
     ]
 
@@ -63,8 +63,23 @@ def paper(target_ms: float = 1e-9, **changes: float) -> EvolutionSettings:
     return EvolutionSettings.model_validate(chosen)
 
 
-def never(reduced: Architecture, actions: Sequence[Action]) -> Sequence[Candidate]:
+@dataclass(frozen=True)
+class ByAllPrompts:
+    """A judge for whom everything is settled; ``enter`` is what it says on top of others."""
+
+    enter: Callable[[Architecture, Sequence[Action]], Sequence[Candidate]]
+
+    def settle(
+        self, candidates: Sequence[Candidate], wanted: int, useful_ms: float
+    ) -> Sequence[Candidate]:
+        return candidates
+
+
+def _never(reduced: Architecture, actions: Sequence[Action]) -> Sequence[Candidate]:
     raise AssertionError("nothing was to be scored again")
+
+
+never = ByAllPrompts(_never)
 
 
 @given(effects, st.integers(1, 59), st.integers(0, 30), st.sampled_from([0, 4, 8]))
@@ -148,14 +163,16 @@ def test_rechecking_finds_the_best_group_member_every_time(
         current = expected[-1].action.apply(current)
 
     asked.clear()
-    taken = choose_removals(alone, FULL, latency, goal, paper(target, recheck=recheck), rescore)
+    taken = choose_removals(
+        alone, FULL, latency, goal, paper(target, recheck=recheck), ByAllPrompts(rescore)
+    )
     assert taken == expected
     assert all(1 <= n <= recheck for n in asked)
 
 
 def test_what_fell_behind_its_group_is_put_back() -> None:
     one, other, dear = (
-        Candidate(Action(-1, block), 0.9, delta_clip, 0.001, -1.0)
+        Candidate(Action(-1, block), 0.9, delta_clip, 0.001, -1.0, 16)
         for block, delta_clip in zip(FULL, (-0.001, -0.002, -0.01), strict=False)
     )
     latency = summed([one, other, dear], 60.0, FULL)
@@ -167,14 +184,14 @@ def test_what_fell_behind_its_group_is_put_back() -> None:
 
     group = [one, other, dear]
     assert choose_removals(group, FULL, latency, 58.0, paper(), never) == [one, other]
-    rechecked = choose_removals(group, FULL, latency, 58.0, paper(recheck=1), rescore)
+    rechecked = choose_removals(group, FULL, latency, 58.0, paper(recheck=1), ByAllPrompts(rescore))
     assert rechecked == [one, dear]
 
 
 def test_the_last_removal_saves_what_is_needed_and_no_more_than_pays() -> None:
     """Per ms the big one is the better; to save the last ms, the small one loses less."""
     big, small = (
-        Candidate(Action(-1, block), 0.9, delta_clip, 0.0, ms)
+        Candidate(Action(-1, block), 0.9, delta_clip, 0.0, ms, 16)
         for block, delta_clip, ms in zip(FULL, (-0.05, -0.02), (-10.0, -1.0), strict=False)
     )
     latency = summed([big, small], 60.0, FULL)
@@ -207,7 +224,7 @@ def test_additions_are_those_of_algorithm_1(pairs: list[tuple[int, int]], slack:
 
 def test_a_sure_loss_of_nothing_goes_before_a_lucky_gain() -> None:
     lucky, sure = (
-        Candidate(Action(-1, block), 0.9, delta_clip, error, -1.0)
+        Candidate(Action(-1, block), 0.9, delta_clip, error, -1.0, 16)
         for block, delta_clip, error in zip(FULL, (0.02, -0.0001), (0.03, 0.0001), strict=False)
     )
     latency = summed([lucky, sure], 60.0, FULL)
@@ -218,7 +235,7 @@ def test_a_sure_loss_of_nothing_goes_before_a_lucky_gain() -> None:
 def test_an_unknown_error_leaves_the_order_of_the_values() -> None:
     """One prompt has no standard error; its scores are all there is."""
     dear, cheap = (
-        Candidate(Action(-1, block), 0.9, delta_clip, math.inf, -1.0)
+        Candidate(Action(-1, block), 0.9, delta_clip, math.inf, -1.0, 1)
         for block, delta_clip in zip(FULL, (-0.02, -0.01), strict=False)
     )
     latency = summed([dear, cheap], 60.0, FULL)
@@ -227,7 +244,7 @@ def test_an_unknown_error_leaves_the_order_of_the_values() -> None:
 
 def test_what_saves_no_time_is_never_removed() -> None:
     useless, slower, paying = (
-        Candidate(Action(-1, block), 0.9, delta_clip, 0.001, ms)
+        Candidate(Action(-1, block), 0.9, delta_clip, 0.001, ms, 16)
         for block, delta_clip, ms in zip(FULL, (0.1, 0.1, -0.1), (0.0, 2.0, -1.0), strict=False)
     )
     latency = summed([useless, slower, paying], 60.0, FULL)
@@ -241,7 +258,7 @@ def test_a_block_comes_back_for_any_gain_and_a_copy_for_one_beyond_doubt() -> No
     back, copied = list(FULL)[:2]
     current = FULL.without([back])
     certain, doubtful = (
-        {block: Candidate(Action(1, block), 0.9, 0.1, error, 1.0) for block in (back, copied)}
+        {block: Candidate(Action(1, block), 0.9, 0.1, error, 1.0, 16) for block in (back, copied)}
         for error in (0.01, 0.2)
     )
     latency = summed(list(certain.values()), 20.0, current)

@@ -16,6 +16,7 @@ from evaluators.job import Job, Scores
 from evaluators.latency import TableLatency
 from latency_tables import BlockSignature, LatencyRow, LatencyTable, TableMetadata
 from search.decision import Decision
+from search.evaluations import Evaluations
 from search.evolution import Evolution
 from search.settings import EvolutionSettings
 from search.state import SearchState
@@ -84,20 +85,22 @@ class Truth:
     together: Mapping[frozenset[BlockId], float] = field(default_factory=dict)
     noise: float = 0.1
 
-    def scores(self, architecture: Architecture) -> tuple[float, ...]:
+    def scores(
+        self, architecture: Architecture, prompts: range = range(PROMPTS)
+    ) -> tuple[float, ...]:
         removed = set(architecture.removed)
         common = sum(loss for group, loss in self.together.items() if group <= removed)
         effects = [-self.importance.get(block, 0.0) for block in architecture.removed]
         effects += [self.copies.get(block, 0.0) for block in architecture.added]
         return tuple(
             0.8
-            + 0.02 * prompt
+            + 0.02 * (prompt % PROMPTS)
             - common
             + sum(
                 effect * (1 + self.noise * math.sin(1 + i + 2 * prompt))
                 for i, effect in enumerate(effects)
             )
-            for prompt in range(PROMPTS)
+            for prompt in prompts
         )
 
 
@@ -161,29 +164,24 @@ class ToyScorer:
         for job in self.order(jobs):
             self.clock()
             self.evaluated.append((job.architecture.id, self._digest))
-            scores = self.truth.scores(job.architecture)
-            yield job, Scores(tuple(scores[row] + self._training for row in job.rows))
+            scores = self.truth.scores(job.architecture, job.rows)
+            yield job, Scores(tuple(score + self._training for score in scores))
 
 
 class MemoryStore(EvaluationStore):
     """The store without its file: what is added survives a search that is stopped."""
 
     def __init__(self) -> None:
-        self.scores: dict[tuple[str, str], tuple[float, ...]] = {}
+        self.scores: dict[tuple[str, str], Scores] = {}
         self.clock: Callable[[], None] = no_clock
 
-    def get(self, architecture: Architecture, weights: str) -> tuple[float, ...] | None:
-        return self.scores.get((architecture.id, weights))
+    def get(self, architecture: Architecture, weights: str) -> Scores:
+        return self.scores.get((architecture.id, weights), Scores(()))
 
-    def add(
-        self,
-        architecture: Architecture,
-        weights: str,
-        scores: tuple[float, ...],
-        latency_ms: float,
-        round_: int,
-    ) -> None:
-        self.scores[architecture.id, weights] = scores
+    def add(self, job: Job, weights: str, scores: Scores, latency_ms: float, round_: int) -> None:
+        known = self.get(job.architecture, weights)
+        assert len(known.first) == job.rows.start
+        self.scores[job.architecture.id, weights] = known + scores
         self.clock()
 
 
@@ -214,6 +212,7 @@ class ToySearch:
     clock: Callable[[], None] = no_clock
     order: Order = tuple
     constant_weights: bool = False
+    prompts: int = PROMPTS
     told: list[Decision] = field(default_factory=list)
     evaluated: list[tuple[str, str]] = field(default_factory=list)
 
@@ -232,9 +231,8 @@ class ToySearch:
             self.settings,
             self.latency,
             trainer,
-            scorer,
+            Evaluations(scorer, self.store, self.prompts, self.latency),
             PROMPTS,
-            self.store,
             self.load_state(),
             self.state_path,
             silent_track,

@@ -1,0 +1,218 @@
+"""A race of actions: judged on more prompts only while it is open which of them are the best.
+
+All actions draw the same prompts from the same noise, so their differences are paired. One is
+judged on more prompts only while a confidence sequence (``search/confidence.py``) leaves it open
+whether it is among those to be executed. What has dropped out keeps its scores, and comes back
+where others turn out worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluators.job import Scores
+from search.action import Action
+from search.confidence import half_width
+from search.decision import Candidate, score_action
+from search.evaluations import Evaluations, OnProgress, unseen
+from search.settings import EvolutionSettings
+from supernet.architecture import Architecture
+from supernet.growth import Growth
+
+FloatArray = NDArray[np.float64]
+Latency = Callable[[Architecture], float]
+OnRung = Callable[[Architecture, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """An action in the race.
+
+    Attributes:
+        before: what it is compared with.
+        after: what shows its effect.
+        delta_latency_ms: of the action.
+        alone: whether it is judged by itself, on the architecture that is decided on.
+        scores: of both, of the first prompts; as many as were drawn for it.
+    """
+
+    action: Action
+    before: Architecture
+    after: Architecture
+    delta_latency_ms: float
+    alone: bool
+    scores: tuple[Scores, Scores] = (Scores(()), Scores(()))
+
+    @property
+    def drawn(self) -> int:
+        return len(self.scores[1].first)
+
+    def differences(self, count: int) -> FloatArray:
+        """Of the first prompts, ``(count,)``."""
+        before, after = (np.asarray(scores.first[:count]) for scores in self.scores)
+        return after - before
+
+
+class Race:
+    """The actions of one decision.
+
+    Args:
+        evaluations: gives scores.
+        current: the architecture that is decided on.
+        latency: of any architecture, in ms.
+        settings: of the search.
+        batch_size: of the prompts that are drawn at a time.
+
+    Attributes:
+        alone: every action as it was judged by itself.
+        on_rung: told of what is drawn next, and on top of which architecture.
+
+    Raises:
+        ValueError: see :meth:`Evaluations.first`.
+    """
+
+    def __init__(
+        self,
+        evaluations: Evaluations,
+        current: Architecture,
+        latency: Latency,
+        settings: EvolutionSettings,
+        batch_size: int,
+    ) -> None:
+        self.alone: dict[Action, Candidate] = {}
+        self.on_rung: OnRung = lambda reduced, figures: None
+        self._evaluations = evaluations
+        self._current = self._reduced = current
+        self._latency = latency
+        self._settings = settings
+        self._rungs = settings.race.rungs(evaluations.prompts, batch_size)
+        self._now = evaluations.first(evaluations.prompts, [current])[current.id]
+        self._runners: dict[Action, _Runner] = {}
+
+    def enter(
+        self, current: Architecture, actions: Sequence[Action], on_progress: OnProgress = unseen
+    ) -> list[Candidate]:
+        """Judge actions on top of an architecture, by the prompts of the first rung."""
+        self._reduced = current
+        for action in actions:
+            pair = judged_by(action, current, self._settings.growth)
+            delta_ms = self._latency(action.apply(current)) - self._latency(current)
+            self._runners[action] = _Runner(action, *pair, delta_ms, current == self._current)
+        return self._draw(actions, self._rungs[0], on_progress)
+
+    def settle(
+        self, candidates: Sequence[Candidate], wanted: int, useful_ms: float
+    ) -> list[Candidate]:
+        """Judge removals on more prompts until it is clear which have the smallest values.
+
+        Args:
+            candidates: all that are left to choose from, as they were judged last.
+            wanted: how many it is about.
+            useful_ms: what is still to be saved.
+        """
+        scored = {candidate.action: candidate for candidate in candidates}
+        while 0 < wanted < len(scored):
+            order = sorted(scored, key=lambda a: self._rank(scored[a], useful_ms))
+            last_in, first_out = order[wanted - 1], order[wanted]
+            doubtful = [
+                a for a in order[:wanted] if not self._beats(a, first_out, scored, useful_ms)
+            ] + [a for a in order[wanted:] if not self._beats(last_in, a, scored, useful_ms)]
+            drawn = {a: self._runners[a].drawn for a in (*doubtful, last_in, first_out)}
+            least = min(drawn.values())
+            if not doubtful or least == self._evaluations.prompts:
+                break
+            behind = [action for action, count in drawn.items() if count == least]
+            rung = next(rung for rung in self._rungs if rung > least)
+            scored.update({c.action: c for c in self._draw(behind, rung)})
+        return list(scored.values())
+
+    def worthwhile(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Judge additions on more prompts, all of them unless they surely gain no CLIP score."""
+        scored = {candidate.action: candidate for candidate in candidates}
+        prompts = self._evaluations.prompts
+        for rung in self._rungs[1:]:
+            running = [a for a in scored if self._may_gain(a, len(candidates))]
+            scored.update({c.action: c for c in self._draw(running, rung)})
+        return [c for c in scored.values() if self._runners[c.action].drawn == prompts]
+
+    def _draw(
+        self, actions: Sequence[Action], count: int, on_progress: OnProgress = unseen
+    ) -> list[Candidate]:
+        """The actions, judged on the first ``count`` prompts."""
+        self.on_rung(self._reduced, {"in the race": len(actions), "prompts": count})
+        runners = [self._runners[action] for action in actions]
+        wanted = [each for runner in runners for each in (runner.before, runner.after)]
+        known = self._evaluations.first(count, wanted, on_progress)
+        candidates = []
+        for runner in runners:
+            scores = known[runner.before.id], known[runner.after.id]
+            self._runners[runner.action] = replace(runner, scores=scores)
+            candidates.append(
+                score_action(runner.action, self._now, *scores, runner.delta_latency_ms)
+            )
+        self.alone.update({c.action: c for c in candidates if self._runners[c.action].alone})
+        return candidates
+
+    def _rank(self, candidate: Candidate, useful_ms: float) -> float:
+        return candidate.cautious_value(self._settings.caution, useful_ms)
+
+    def _beats(
+        self, action: Action, rival: Action, scored: Mapping[Action, Candidate], useful_ms: float
+    ) -> bool:
+        """Whether ``action`` has surely a smaller value than ``rival``, over all prompts.
+
+        What either loses for each ms saved is compared prompt by prompt. Caution adds what it
+        takes off each, which is known well enough to be a number.
+        """
+        one, other = self._runners[action], self._runners[rival]
+        if action == rival or one.delta_latency_ms >= 0 or other.delta_latency_ms >= 0:
+            return self._rank(scored[action], useful_ms) < self._rank(scored[rival], useful_ms)
+        count = min(one.drawn, other.drawn)
+        values = self._values(other, count, useful_ms) - self._values(one, count, useful_ms)
+        caution = sum(
+            sign * (self._rank(scored[a], useful_ms) - scored[a].cautious_value(0, useful_ms))
+            for sign, a in ((1, rival), (-1, action))
+        )
+        width = self._width(count, len(scored) - 1) * values.std(ddof=1)
+        return bool(values.mean() + caution > width)
+
+    @staticmethod
+    def _values(runner: _Runner, count: int, useful_ms: float) -> FloatArray:
+        return runner.differences(count) / max(runner.delta_latency_ms, -useful_ms)
+
+    def _may_gain(self, action: Action, rivals: int) -> bool:
+        runner = self._runners[action]
+        gains = runner.differences(runner.drawn)
+        return bool(gains.mean() + self._width(runner.drawn, rivals) * gains.std(ddof=1) > 0)
+
+    def _width(self, drawn: int, rivals: int) -> float:
+        """In standard deviations; each rival has its share of the level, all on one side."""
+        level = 2 * self._settings.race.level / (1 + rivals)
+        return half_width(drawn, level, self._evaluations.prompts)
+
+
+def judged_by(
+    action: Action, current: Architecture, growth: Growth
+) -> tuple[Architecture, Architecture]:
+    """The two architectures whose CLIP scores tell what an action changes: before and after.
+
+    A copy that begins as the identity shows nothing by itself. It is worth what its source is: the
+    score with the source over that without (SnapFusion, Algorithm 1: "add copies of the blocks
+    with the largest values").
+    """
+    changes = action.changes(current) if growth == "identity" else {}
+    sources = {block: count - 2 for block, count in changes.items() if count > 1}
+    before = current.with_multiplicities(sources)
+    return before, as_it_begins(action.apply(current), current, growth)
+
+
+def as_it_begins(after: Architecture, before: Architecture, growth: Growth) -> Architecture:
+    """What computes the same as ``after`` does before any training of the copies new in it."""
+    if growth == "copy":
+        return after
+    new = {block: max(1, before[block]) for block in after.added}
+    return after.with_multiplicities({b: min(after[b], count) for b, count in new.items()})
