@@ -29,6 +29,16 @@ class Scorer(Protocol):
     def scores(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Scores]]: ...
 
 
+class FirstScores(Protocol):
+    """Who knows scores of architectures by prompts, as :class:`Evaluations` does."""
+
+    prompts: int
+
+    def first(
+        self, count: int, architectures: Sequence[Architecture], on_progress: OnProgress = ...
+    ) -> dict[str, Scores]: ...
+
+
 class Evaluations:
     """Scores with the weights that :meth:`use` was given last.
 

@@ -18,7 +18,7 @@ from evaluators.job import Scores
 from search.action import Action
 from search.confidence import half_width
 from search.decision import Candidate, score_action
-from search.evaluations import Evaluations, OnProgress, unseen
+from search.evaluations import FirstScores, OnProgress, unseen
 from search.settings import EvolutionSettings
 from supernet.architecture import Architecture
 from supernet.growth import Growth
@@ -77,7 +77,7 @@ class Race:
 
     def __init__(
         self,
-        evaluations: Evaluations,
+        evaluations: FirstScores,
         current: Architecture,
         latency: Latency,
         settings: EvolutionSettings,
