@@ -14,7 +14,6 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
@@ -114,6 +113,11 @@ def _benchmark(name: str) -> ModuleType:
     return import_module(f"experiments.benchmarks.{name}")
 
 
+def spread_text(figure: Figure) -> str:
+    """Both bounds; empty where there are none."""
+    return " to ".join(f"{bound:.4g}" for bound in figure.spread or ())
+
+
 def figures_table(name: str, figures: Sequence[Figure]) -> Table:
     figure_column = Column("figure", no_wrap=True)
     table = Table(figure_column, "value", "spread", "goal", "", "what", title=f"bench {name}")
@@ -122,7 +126,7 @@ def figures_table(name: str, figures: Sequence[Figure]) -> Table:
         if figure.goal is not None:
             verdict = "met" if figure.goal.met(figure.value) else "NOT MET"
         table.add_row(
-            figure.name, f"{figure.value:.5g}", _spread(figure), goal, verdict, figure.what
+            figure.name, f"{figure.value:.5g}", spread_text(figure), goal, verdict, figure.what
         )
     return table
 
@@ -142,37 +146,6 @@ def figures_json(name: str, figures: Sequence[Figure]) -> str:
         "points": {figure.name: figure.points for figure in figures if figure.points},
     }
     return json.dumps(value, indent=2) + "\n"
-
-
-def markdown_page(results: Mapping[str, Sequence[Figure]], quick: bool) -> str:
-    """Results with the machine, the day and the commit that they were taken on."""
-    where = environment()
-    versions = ", ".join(f"{package} {version}" for package, version in where["versions"].items())
-    command = f"evounet bench --all{' --quick' if quick else ''} --write docs/benchmarks.md"
-    lines = [
-        "# Benchmarks",
-        "",
-        f"Written by `{command}` on {date.today()}, commit {where['commit']}: {where['chip']}, "
-        f"{where['cores']} cores, {where['threads']} threads, Python {where['python']}, "
-        f"{versions}.",
-    ]
-    for name, figures in results.items():
-        lines += ["", f"## {name}", "", "| figure | value | spread | goal | met | what |"]
-        lines.append("|---|---|---|---|---|---|")
-        lines += [_markdown_row(figure) for figure in figures]
-    return "\n".join(lines) + "\n"
-
-
-def _markdown_row(figure: Figure) -> str:
-    goal, met = str(figure.goal or ""), ""
-    if figure.goal is not None:
-        met = "yes" if figure.goal.met(figure.value) else "**no**"
-    value = f"{figure.value:.5g} | {_spread(figure)}"
-    return f"| `{figure.name}` | {value} | {goal} | {met} | {figure.what} |"
-
-
-def _spread(figure: Figure) -> str:
-    return " to ".join(f"{bound:.4g}" for bound in figure.spread or ())
 
 
 def environment() -> dict[str, Any]:

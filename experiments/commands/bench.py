@@ -28,7 +28,8 @@ def bench(
         Path | None, typer.Option(metavar="FILE", help="also draw the figures into this HTML page")
     ] = None,
     write: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="also write a Markdown page here")
+        Path | None,
+        typer.Option(metavar="FILE", help="also put them into this Markdown page"),
     ] = None,
 ) -> None:
     """Run benchmarks: tables of figures with their goals.
@@ -42,11 +43,11 @@ def bench(
         figures_json,
         figures_table,
         has_picture,
-        markdown_page,
         picture_page,
         run_benchmark,
         takes_unet,
     )
+    from experiments.benchmarks.page import updated_page
     from search.state import write_atomically
 
     if (name is None) != all_:
@@ -76,4 +77,5 @@ def bench(
         if picture is not None:
             write_atomically(picture, picture_page(each, figures))
     if write is not None:
-        write_atomically(write, markdown_page(results, quick))
+        before = write.read_text(encoding="utf-8") if write.exists() else ""
+        write_atomically(write, updated_page(before, results, quick))
