@@ -118,7 +118,7 @@ class Comparison:
         ]
         for name, form, base, found in rows:
             if base is not None and found is not None:
-                share = f"{found / base:.1%}" if base else ""
+                share = f"{found / base:.1%}" if base > 0 else ""
                 table.add_row(name, form.format(base), form.format(found), share)
         return table
 

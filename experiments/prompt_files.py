@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,11 @@ from typing import Any
 from experiments.experiment import ExperimentError
 
 _COLUMNS = ("prompt", "prompts")  # Parti's and DrawBench's, in any case
-_DELIMITERS = {".tsv": "\t", ".csv": ","}
+# In Parti's table, quotation marks are part of the prompts that they stand in.
+_DIALECTS: dict[str, dict[str, Any]] = {
+    ".tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE},
+    ".csv": {"strict": True},
+}
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -31,8 +36,8 @@ def read_prompts(path: Path) -> list[str]:
         ) from error
     if suffix == ".json":
         prompts = _coco_captions(text, path)
-    elif suffix in _DELIMITERS:
-        prompts = _column(text, _DELIMITERS[suffix], path)
+    elif suffix in _DIALECTS:
+        prompts = _column(text, _DIALECTS[suffix], path)
     else:
         prompts = text.splitlines()
     # One line each; what comes again would be drawn, and could be compared, twice.
@@ -69,9 +74,9 @@ def _annotation(annotation: Any, where: str) -> tuple[int, int, str]:
     )
 
 
-def _column(text: str, delimiter: str, path: Path) -> list[str]:
+def _column(text: str, dialect: dict[str, Any], path: Path) -> list[str]:
     try:
-        table = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+        table = csv.DictReader(io.StringIO(text, newline=""), **dialect)
         names = [name for name in table.fieldnames or () if name.strip().lower() in _COLUMNS]
         if not names:
             raise ExperimentError(

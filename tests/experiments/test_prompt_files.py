@@ -52,11 +52,9 @@ def test_coco_gives_the_first_caption_of_every_image_in_the_images_order(tmp_pat
 
 
 def test_partis_and_drawbenchs_tables(tmp_path: Path) -> None:
-    parti = (
-        'Prompt\tCategory\tChallenge\tNote\nan owl, "wide awake"\tAnimals\tBasic\t\na bee\tA\tB\t\n'
-    )
-    # Quotes inside of a field are text in a table that separates by tabs.
-    assert read_prompts(write(tmp_path / "p.tsv", parti)) == ['an owl, "wide awake"', "a bee"]
+    parti = 'Prompt\tCategory\tNote\n"A B" on a "wall"\tArts\t\na bee, wide awake\tAnimals\t"\n'
+    expected = ['"A B" on a "wall"', "a bee, wide awake"]
+    assert read_prompts(write(tmp_path / "p.tsv", parti)) == expected
     drawbench = 'Prompts,Category\n"a red car, and ""a"" dog",Colors\n"two\nlines",Text\n'
     expected = ['a red car, and "a" dog', "two lines"]
     assert read_prompts(write(tmp_path / "d.csv", drawbench)) == expected
