@@ -14,7 +14,8 @@ demo_needs := $(MODELS)/supernet.safetensors
 demo_options := \
   --set model.pipeline=$(MODELS)/pipeline \
   --set model.supernet=$(MODELS)/supernet.safetensors \
-  --set evaluation.clip.name=local-dir:$(MODELS)/judge
+  --set evaluation.scorer.name=local-dir:$(MODELS)/judge \
+  --set evaluation.second.name=local-dir:$(MODELS)/judge
 endif
 
 .PHONY: demo test lint test-slow clean

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evaluators.clip_score import ClipModel, ClipScorer
 from evaluators.generation import SamplingSettings, encode_prompts, generate
 from evaluators.job import Scores
 from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
+from evaluators.scorers import Scorer, ScorerSettings
+from evaluators.scorers.dual_encoder import Device
 from supernet.architecture import Architecture
 from supernet.growth import load_weights
 from supernet.supernet import Supernet
@@ -25,15 +26,30 @@ class EvaluatorSpec:
 
     Attributes:
         pipeline: folder or Hugging Face id of a Stable Diffusion or SDXL pipeline.
-        clip: the judge.
+        scorer: the judge that a search goes by.
         prompts: what is drawn, with its noise.
         sampling: steps, guidance, precision and batch size.
+        second: another judge beside it, if any.
     """
 
     pipeline: str
-    clip: ClipModel
+    scorer: ScorerSettings
     prompts: PromptSet
     sampling: SamplingSettings
+    second: ScorerSettings | None = None
+
+    @property
+    def judges(self) -> tuple[ScorerSettings, ...]:
+        """The first one, and the second if there is one."""
+        return (self.scorer,) if self.second is None else (self.scorer, self.second)
+
+    def open_scorers(self, device: Device = "cpu") -> tuple[Scorer, ...]:
+        """Load the judges and let them read the prompts.
+
+        Raises:
+            ValueError: if one cannot be loaded, or has no use for such prompts.
+        """
+        return tuple(judge.open(self.prompts, device) for judge in self.judges)
 
 
 class Evaluator:
@@ -43,9 +59,8 @@ class Evaluator:
         self.spec = spec
         self.pipeline = load_pipeline(spec.pipeline)
         self.supernet = Supernet(self.pipeline.unet)
-        self.scorer = ClipScorer(spec.clip)
+        self.scorers = spec.open_scorers(self.pipeline.device)
         self.conditioning = encode_prompts(self.pipeline, spec.prompts)
-        self.captions = self.scorer.embed_captions(spec.prompts.prompts)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take over a supernet's weights, those of its copies with them."""
@@ -60,8 +75,8 @@ class Evaluator:
     def scores(self, architecture: Architecture, rows: range | None = None) -> Scores:
         """Scores of all prompts, or of some of them, in their order."""
         rows = rows if rows is not None else range(len(self.spec.prompts))
-        captions = self.captions[list(rows)]
-        return Scores(tuple(self.scorer.score(self.images(architecture, rows), captions).tolist()))
+        images = self.images(architecture, rows)
+        return Scores(*(tuple(scorer.score(images, rows).tolist()) for scorer in self.scorers))
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:

@@ -40,6 +40,10 @@ class PromptSet:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def first(self, count: int) -> PromptSet:
+        """The first prompts alone, with their noise."""
+        return PromptSet(self.prompts[:count], self.seed, self.distractors[:count])
+
     @cached_property
     def id(self) -> str:
         """Ten hexadecimal digits: the same for the same prompts and seed."""

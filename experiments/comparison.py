@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean as mean
 
 import torch
 from diffusers import UNet2DConditionModel
 from rich.table import Table
 from torch import Tensor
 
-from evaluators.clip_score import ClipScorer
+from evaluators.job import Scores
 from evaluators.latency import TableLatency
+from evaluators.picture_sets import SetDistance, set_distance
 from evaluators.pool import Evaluators
+from evaluators.scorers import CaptionAccuracy, Scorer, ScorerSettings
 from evaluators.whole_unets import measure_latency
+from experiments.progress import OnProgress
+from experiments.reference import Reference
 from latency_tables import TorchCpuProfiler
 from latency_tables.profilers.torch_cpu import DTYPES
 from supernet.architecture import Architecture
@@ -26,22 +31,23 @@ class Pictures:
 
     Attributes:
         images: ``(n, 3, height, width)`` in [0, 1].
-        clip_scores: of every picture with its prompt.
-        caption_hits: which pictures fit their caption better than its distractors; empty where
-            the prompts have none.
+        scores: of every picture with its prompt.
+        distance: from a reference, where there is one.
     """
 
     images: Tensor
-    clip_scores: tuple[float, ...]
-    caption_hits: tuple[bool, ...]
+    scores: Scores
+    distance: SetDistance | None = None
 
     @property
     def clip(self) -> float:
-        return sum(self.clip_scores) / len(self.clip_scores)
+        """Mean of the first judge's scores."""
+        return mean(self.scores.first)
 
     @property
-    def caption_accuracy(self) -> float | None:
-        return sum(self.caption_hits) / len(self.caption_hits) if self.caption_hits else None
+    def second(self) -> float | None:
+        """Mean of the second judge's scores, where there is one."""
+        return mean(self.scores.second) if self.scores.second else None
 
 
 @dataclass(frozen=True)
@@ -63,16 +69,25 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both UNets, drawn from the same noise and timed in turns."""
+    """Both UNets, drawn from the same noise and timed in turns.
+
+    Attributes:
+        before: the base UNet.
+        after: the one that was found.
+        judges: whose scores stand in both.
+    """
 
     before: Side
     after: Side
+    judges: tuple[ScorerSettings, ...]
 
     def figures(self) -> dict[str, float]:
         """Flat figures, each ``_before`` and ``_after``.
 
         ``unet_ms`` as measured and ``unet_ms_*_predicted`` by the table, in ms; ``clip``, the mean
-        CLIP score; ``caption_accuracy``, a share, where there are distractors; ``parameters``.
+        score by the first judge; that by the second, ``caption_accuracy`` (a share) or else
+        ``second_score``, where there is one; ``fid`` and ``kid``, where there is a reference;
+        ``parameters``.
         """
         figures: dict[str, float] = {}
         for when, side in (("before", self.before), ("after", self.after)):
@@ -80,8 +95,11 @@ class Comparison:
             figures[f"unet_ms_{when}_predicted"] = side.predicted_ms
             pictures = side.pictures
             figures[f"clip_{when}"] = pictures.clip
-            if pictures.caption_accuracy is not None:
-                figures[f"caption_accuracy_{when}"] = pictures.caption_accuracy
+            if pictures.second is not None:
+                figures[f"{_second_figure(self.judges[1])}_{when}"] = pictures.second
+            if pictures.distance is not None:
+                figures[f"fid_{when}"] = pictures.distance.fid
+                figures[f"kid_{when}"] = pictures.distance.kid
             figures[f"parameters_{when}"] = side.parameters
         return figures
 
@@ -93,20 +111,37 @@ class Comparison:
         rows: list[tuple[str, str, float | None, float | None]] = [
             ("UNet latency by the table", "{:.2f} ms", before.predicted_ms, after.predicted_ms),
             ("UNet latency as measured", "{:.2f} ms", before.measured_ms, after.measured_ms),
-            ("CLIP score", "{:.4f}", old.clip, new.clip),
-            ("caption accuracy", "{:.1%}", old.caption_accuracy, new.caption_accuracy),
+            (self.judges[0].title, _form(self.judges[0]), old.clip, new.clip),
+            *((judge.title, _form(judge), old.second, new.second) for judge in self.judges[1:]),
+            *_distance_rows(old.distance, new.distance),
             ("parameters", "{:,.0f}", before.parameters, after.parameters),
         ]
         for name, form, base, found in rows:
             if base is not None and found is not None:
-                share = f"{found / base:.1%}" if base else ""
+                share = f"{found / base:.1%}" if base > 0 else ""
                 table.add_row(name, form.format(base), form.format(found), share)
         return table
 
 
+def _second_figure(judge: ScorerSettings) -> str:
+    return "caption_accuracy" if isinstance(judge, CaptionAccuracy) else "second_score"
+
+
+def _form(judge: ScorerSettings) -> str:
+    return "{:.1%}" if isinstance(judge, CaptionAccuracy) else "{:.4f}"
+
+
+def _distance_rows(
+    old: SetDistance | None, new: SetDistance | None
+) -> list[tuple[str, str, float | None, float | None]]:
+    if old is None or new is None:
+        return []
+    return [("FID", "{:.4g}", old.fid, new.fid), ("KID", "{:.3g}", old.kid, new.kid)]
+
+
 def draw(
     evaluators: Evaluators,
-    scorer: ClipScorer,
+    scorers: Sequence[Scorer],
     models: Sequence[tuple[Mapping[str, Tensor], Architecture]],
     on_progress: Callable[[int, dict[str, float]], None],
 ) -> list[Pictures]:
@@ -114,12 +149,10 @@ def draw(
 
     Args:
         evaluators: draw.
-        scorer: judges.
+        scorers: judge; opened for the same prompts.
         models: weights of the supernet's UNet, and what of it runs.
         on_progress: called with the number of pictures drawn.
     """
-    prompts = evaluators.spec.prompts
-    captions = scorer.embed_captions(prompts.prompts)
     drawn, judged = 0, []
     for weights, architecture in models:
         evaluators.load_weights(weights)
@@ -129,15 +162,41 @@ def draw(
             drawn += len(batch)
             on_progress(drawn, {})
         images = torch.cat(batches)
-        scores = scorer.score(images, captions).tolist()
-        hits = scorer.caption_hits(images, prompts).tolist() if prompts.distractors else []
-        judged.append(Pictures(images, tuple(scores), tuple(hits)))
+        scores = (scorer.score(images, range(len(images))) for scorer in scorers)
+        judged.append(Pictures(images, Scores(*(tuple(each.tolist()) for each in scores))))
     return judged
+
+
+def measure_distances(
+    pictures: Sequence[Pictures],
+    reference: Reference,
+    scorer: ScorerSettings,
+    on_progress: OnProgress,
+) -> list[Pictures]:
+    """The same pictures with their distance from a reference.
+
+    Args:
+        pictures: of both UNets.
+        reference: real ones.
+        scorer: whose embeddings are compared, where the reference asks for them.
+        on_progress: called with the number of real pictures looked at.
+    """
+    height, width = pictures[0].images.shape[2:]
+    features = reference.features(scorer)
+    real: list[Tensor] = []
+    for batch in reference.batches(height, width):
+        real.append(features(batch))
+        on_progress(sum(map(len, real)), {})
+    expected = torch.cat(real)
+    return [
+        replace(each, distance=set_distance(expected, features(each.images))) for each in pictures
+    ]
 
 
 def compare(
     unets: Sequence[UNet2DConditionModel],
     pictures: Sequence[Pictures],
+    judges: tuple[ScorerSettings, ...],
     found: Architecture,
     latency: TableLatency,
     repetitions: int,
@@ -147,6 +206,7 @@ def compare(
     Args:
         unets: the base, and the standalone UNet of ``found``.
         pictures: of each, by :func:`draw`.
+        judges: whose scores they have.
         found: the architecture.
         latency: by the table of the objective; its precision and threads are used for timing.
         repetitions: timed passes of each UNet.
@@ -158,7 +218,7 @@ def compare(
             architectures, _measure(unets, latency, repetitions), pictures, strict=True
         )
     )
-    return Comparison(before, after)
+    return Comparison(before, after, judges)
 
 
 def _measure(

@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from evaluators.clip_score import ClipModel
 from evaluators.generation import SamplingSettings
+from evaluators.scorers import ClipModel, ScorerSettings
 from experiments.data.settings import DataSettings
 from experiments.scaling import ScalingSettings
 from search.settings import RacingSettings
@@ -86,7 +86,8 @@ class PromptsSection(_Section):
     """Which prompts, how many, and the seed of their noise.
 
     Attributes:
-        source: ``shapes`` (held-out captions of the world) or a text file, one prompt a line.
+        source: ``shapes`` (held-out captions of the world) or a file: MS-COCO's captions (.json),
+            a table with a column of prompts (.tsv, .csv), or text, one prompt a line.
         skip: how many prompts of a file to pass over first.
         count: how many of them.
         seed: of their starting noise (and of the choice, in the shapes world).
@@ -106,11 +107,17 @@ class ComparisonPromptsSection(PromptsSection):
 
 
 class EvaluationSection(_Section):
-    """How architectures are judged: on validation prompts while searching."""
+    """How architectures are judged: on validation prompts while searching.
+
+    Attributes:
+        scorer: what the search goes by.
+        second: another judge, whose scores stand beside the first one's.
+    """
 
     prompts: PromptsSection = PromptsSection()
     sampling: SamplingSettings = SamplingSettings()
-    clip: ClipModel = ClipModel(name="shapes")
+    scorer: ScorerSettings = ClipModel(name="shapes")
+    second: ScorerSettings | None = None
 
 
 class SearchSection(_Section):
@@ -168,11 +175,29 @@ class WorkersSection(_Section):
 
 
 class ComparisonSection(_Section):
-    """The last comparison of base and found UNet, on prompts that the search never used."""
+    """The last comparison of base and found UNet, on prompts that the search never used.
+
+    Attributes:
+        reference: folder of real pictures that FID and KID compare with; in the shapes world by
+            default pictures of the same captions, elsewhere none.
+        features: what FID and KID see of a picture: the first scorer's embedding, or what
+            Inception v3 makes of it, as in published figures.
+    """
 
     prompts: ComparisonPromptsSection = ComparisonPromptsSection()
     sampling: SamplingSettings = SamplingSettings()
     repetitions: int = Field(30, ge=3)
+    reference: str | None = None
+    features: Literal["judge", "inception"] = "judge"
+
+    @model_validator(mode="after")
+    def _something_to_compare_with(self) -> ComparisonSection:
+        if self.features == "inception" and not self.reference and self.prompts.source != "shapes":
+            raise ValueError(
+                "features = 'inception' needs real pictures to compare with; name a folder of them "
+                "as reference"
+            )
+        return self
 
 
 class Experiment(_Section):
@@ -261,10 +286,10 @@ def _override(values: dict[str, Any], override: str) -> None:
 def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     # First a misspelt key: it explains the one that is missing.
     problem = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-    field = ".".join(str(part) for part in problem["loc"]) or "experiment"
+    field, keys = _located(model, problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        return f"unknown key '{field}'; there are: {_keys(model, problem['loc'][:-1])}"
+        return f"unknown key '{field}'; there are: {keys}"
     if problem["type"] == "missing":
         return f"'{field}' is missing; add it"
     if isinstance(problem["input"], dict):  # a section whose fields do not go together
@@ -272,9 +297,32 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     return f"'{field}' is {json.dumps(problem['input'], default=str)}: {message}"
 
 
-def _keys(model: type[BaseModel], section: Sequence[int | str]) -> str:
-    for name in section:
-        annotation = model.model_fields[str(name)].annotation
-        assert isinstance(annotation, type)
-        model = annotation
-    return ", ".join(model.model_fields)
+def _located(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, str]:
+    """A field's name as in the file, and the keys that its section has.
+
+    Where settings are of several kinds, pydantic puts the kind into the location.
+    """
+    names: list[str] = []
+    section = models = [model]
+    for step in location:
+        of_kind = [each for each in models if _kind(each) == step]
+        if len(models) > 1 and of_kind:
+            models = of_kind
+            continue
+        names.append(str(step))
+        if isinstance(step, str):
+            section = models
+            fields = [each.model_fields[step] for each in models if step in each.model_fields]
+            models = [each for field in fields for each in _models_in(field.annotation)]
+    keys = dict.fromkeys(key for each in section for key in each.model_fields)
+    return ".".join(names) or "experiment", ", ".join(keys)
+
+
+def _kind(model: type[BaseModel]) -> object:
+    return model.model_fields["kind"].default if "kind" in model.model_fields else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [each for part in get_args(annotation) for each in _models_in(part)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluators.clip_score import ClipModel
+from evaluators.scorers import CaptionAccuracy, ClipModel, Mix, ScorerSettings
+from evaluators.scorers.mix import PartSettings
 from experiments.shapes.base import JUDGE, PIPELINE
 
 SHAPES = "shapes"
@@ -17,11 +18,21 @@ def pipeline_source(name: str) -> str:
     return str(SHAPES_MODELS / PIPELINE) if name == SHAPES else name
 
 
-def clip_model(model: ClipModel) -> ClipModel:
-    """The shipped judge for ``shapes``; any other CLIP of open_clip as it is."""
-    if model.name != SHAPES:
-        return model
-    return ClipModel(name=f"local-dir:{SHAPES_MODELS / JUDGE}")
+def scorer_settings(settings: ScorerSettings) -> ScorerSettings:
+    """With the shipped CLIP where a scorer's is ``shapes``; all else as it is."""
+    if not isinstance(settings, Mix):
+        return _with_shipped_clip(settings)
+    parts = (
+        part.model_copy(update={"scorer": _with_shipped_clip(part.scorer)})
+        for part in settings.parts
+    )
+    return settings.model_copy(update={"parts": tuple(parts)})
+
+
+def _with_shipped_clip(settings: PartSettings) -> PartSettings:
+    if settings.name != SHAPES or not isinstance(settings, ClipModel | CaptionAccuracy):
+        return settings
+    return settings.model_copy(update={"name": f"local-dir:{SHAPES_MODELS / JUDGE}"})
 
 
 def supernet_weights(name: str) -> Path:

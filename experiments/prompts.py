@@ -1,4 +1,4 @@
-"""Prompt sets of an experiment: captions of the shapes world, or lines of a file."""
+"""Prompt sets of an experiment: captions of the shapes world, or those of a file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from evaluators.prompts import PromptSet
 from experiments.experiment import ExperimentError, PromptsSection
 from experiments.models import SHAPES
+from experiments.prompt_files import read_prompts
 from experiments.shapes.scene import Split, sample_scenes
 
 
@@ -18,7 +19,7 @@ def prompt_set(section: PromptsSection, split: Split) -> PromptSet:
         split: of the shapes world; a file's prompts are taken as they are.
 
     Raises:
-        ExperimentError: if the file is missing, no text, or too short.
+        ExperimentError: if the file is missing, damaged, or too short.
     """
     if section.source == SHAPES:
         scenes = sample_scenes(split, section.count, section.seed, unique=True)
@@ -27,18 +28,12 @@ def prompt_set(section: PromptsSection, split: Split) -> PromptSet:
             section.seed,
             tuple(tuple(scene.distractors()) for scene in scenes),
         )
-    path = Path(section.source)
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentError(
-            f"{path}: no readable text file ({error}); give one prompt a line, or 'shapes'"
-        ) from error
-    prompts = [line for line in lines if line][section.skip : section.skip + section.count]
+    known = read_prompts(Path(section.source))
+    prompts = known[section.skip : section.skip + section.count]
     if len(prompts) < section.count:
         raise ExperimentError(
-            f"{path}: has {len(prompts)} prompts from line {section.skip + 1} on, "
-            f"{section.count} are asked for; lower prompts.count or add prompts"
+            f"{section.source}: has {len(known)} different prompts, fewer than {section.count} "
+            f"after the first {section.skip}; lower prompts.count or add prompts"
         )
     return PromptSet(tuple(prompts), section.seed)
 

@@ -18,16 +18,17 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from evaluators.clip_score import ClipScorer
 from evaluators.evaluator import EvaluatorSpec, weights_digest
 from evaluators.latency import TableLatency
 from evaluators.pipelines import Pipeline, load_pipeline
 from evaluators.pool import EvaluatorPool, Evaluators
-from experiments.comparison import Comparison, Pictures, compare, draw
+from evaluators.scorers import Scorer
+from experiments.comparison import Comparison, Pictures, compare, draw, measure_distances
 from experiments.experiment import Experiment
-from experiments.models import clip_model, pipeline_source, supernet_weights
+from experiments.models import pipeline_source, scorer_settings, supernet_weights
 from experiments.progress import track
 from experiments.prompts import check_disjoint, prompt_set
+from experiments.reference import Reference, find_reference
 from experiments.report import ReportData, SampleSet, write_report
 from experiments.report.sample_files import load_samples, save_samples
 from experiments.run_folder import RunFolder
@@ -67,6 +68,7 @@ class Parts:
         target_ms: latency to reach on it.
         spec: what the evaluators answer.
         comparison: what they answer in the last comparison.
+        reference: what FID and KID compare with, if anything.
     """
 
     experiment: Experiment
@@ -76,6 +78,7 @@ class Parts:
     target_ms: float
     spec: EvaluatorSpec
     comparison: EvaluatorSpec
+    reference: Reference | None
 
     @property
     def latency(self) -> TableLatency:
@@ -89,9 +92,8 @@ class Parts:
     def conditions(self) -> str:
         """What CLIP scores depend on besides architecture and weights."""
         spec = self.spec
-        return json.dumps(
-            [spec.pipeline, spec.prompts.id, spec.sampling.model_dump(), spec.clip.model_dump()]
-        )
+        judges = [judge.model_dump() for judge in spec.judges]
+        return json.dumps([spec.pipeline, spec.prompts.id, spec.sampling.model_dump(), *judges])
 
 
 def prepare(experiment: Experiment) -> Parts:
@@ -107,9 +109,10 @@ def prepare(experiment: Experiment) -> Parts:
     section = experiment.evaluation
     spec = EvaluatorSpec(
         pipeline=pipeline_source(experiment.model.pipeline),
-        clip=clip_model(section.clip),
+        scorer=scorer_settings(section.scorer),
         prompts=prompt_set(section.prompts, "validation"),
         sampling=section.sampling,
+        second=None if section.second is None else scorer_settings(section.second),
     )
     comparison = replace(
         spec,
@@ -131,12 +134,20 @@ def prepare(experiment: Experiment) -> Parts:
     target_ms = experiment.latency.target(latencies[0](inventory.full()))
     check_reachable(target_ms, latencies[0])
     check_training(pipeline, experiment.training, experiment.seed)
-    ClipScorer(spec.clip)  # loaded by every worker; here only to hear of a fault early
+    _check_scorers(spec, comparison)
+    reference = find_reference(experiment.comparison)
     start = pipeline.unet.state_dict()
     if experiment.model.supernet is not None:
         start = load_unet_weights(supernet_weights(experiment.model.supernet), pipeline.unet)
     start = {name: value.clone() for name, value in start.items()}
-    return Parts(experiment, pipeline, start, latencies, target_ms, spec, comparison)
+    return Parts(experiment, pipeline, start, latencies, target_ms, spec, comparison, reference)
+
+
+def _check_scorers(*specs: EvaluatorSpec) -> None:
+    """Open the judges for a prompt of each, as workers do for all, to hear of a fault early."""
+    opened: list[Scorer] = []  # kept, so that each model is loaded once
+    for spec in specs:
+        opened += replace(spec, prompts=spec.prompts.first(1)).open_scorers()
 
 
 def open_pool(parts: Parts, console: Console) -> EvaluatorPool:
@@ -184,7 +195,14 @@ def search(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) ->
     unet = _found_unet(parts, weights, found)
     unet.save_pretrained(folder.unet)
     unets = (parts.pipeline.unet, unet)
-    comparison = compare(unets, pictures, found, parts.latency, experiment.comparison.repetitions)
+    comparison = compare(
+        unets,
+        pictures,
+        parts.comparison.judges,
+        found,
+        parts.latency,
+        experiment.comparison.repetitions,
+    )
     digest = weights_digest(unet.state_dict())
     spec = found_spec(parts, found, comparison, digest)
     write_atomically(folder.spec, spec.model_dump_json(indent=2) + "\n")
@@ -260,8 +278,12 @@ def _draw(
 ) -> list[Pictures]:
     base = parts.pipeline.unet.state_dict()
     with track(log.console, "comparison: drawing", 2 * len(parts.comparison.prompts)) as done:
-        scorer = ClipScorer(parts.spec.clip)
-        return draw(evaluators, scorer, [(base, parts.full), (weights, found)], done)
+        scorers = parts.comparison.open_scorers()
+        pictures = draw(evaluators, scorers, [(base, parts.full), (weights, found)], done)
+    if parts.reference is None:
+        return pictures
+    with track(log.console, "comparison: FID and KID", len(parts.reference)) as done:
+        return measure_distances(pictures, parts.reference, parts.comparison.scorer, done)
 
 
 def _found_unet(parts: Parts, weights: Mapping[str, Tensor], found: Architecture) -> StandaloneUNet:
@@ -296,7 +318,7 @@ def found_spec(parts: Parts, found: Architecture, comparison: Comparison, weight
             prompts=len(drawn.prompts),
             num_inference_steps=drawn.sampling.num_inference_steps,
             guidance_scale=drawn.sampling.guidance_scale,
-            judge=experiment.evaluation.clip.name,
+            judge=experiment.evaluation.scorer.judge,
         ),
         Provenance(
             experiment=experiment.name,
@@ -314,7 +336,7 @@ def sample_sets(parts: Parts, comparison: Comparison) -> tuple[SampleSet, ...]:
             title,
             side.pictures.images[:_SAMPLES],
             parts.comparison.prompts.prompts[:_SAMPLES],
-            side.pictures.clip_scores[:_SAMPLES],
+            side.pictures.scores.first[:_SAMPLES],
         )
         for title, side in (("base", comparison.before), ("found", comparison.after))
     )

@@ -17,14 +17,14 @@ from ray.util.queue import Queue
 from rich.console import Console
 from torch import Tensor
 
-from evaluators.clip_score import ClipModel
 from evaluators.evaluator import Evaluator, EvaluatorSpec
 from evaluators.generation import SamplingSettings
 from evaluators.pipelines import load_pipeline
 from evaluators.ray_session import ray_session
+from evaluators.scorers import ClipModel
 from experiments.data.shapes import ShapesData
 from experiments.experiment import PromptsSection
-from experiments.models import SHAPES, clip_model, pipeline_source
+from experiments.models import SHAPES, pipeline_source, scorer_settings
 from experiments.progress import OnProgress, track
 from experiments.prompts import prompt_set
 from experiments.shapes.diffusion import CAPTION_DROPOUT
@@ -107,7 +107,7 @@ def _fine_tuning(size: Size) -> TrainingSettings:
 def _spec(size: Size) -> EvaluatorSpec:
     return EvaluatorSpec(
         pipeline=pipeline_source(SHAPES),
-        clip=clip_model(ClipModel(name=SHAPES)),
+        scorer=scorer_settings(ClipModel(name=SHAPES)),
         prompts=prompt_set(PromptsSection(source=SHAPES, count=size.prompts, seed=_SEED), "test"),
         sampling=SamplingSettings(
             num_inference_steps=8, guidance_scale=4.0, precision="bf16", batch_size=32

@@ -21,14 +21,14 @@ from diffusers.training_utils import EMAModel
 from rich.console import Console
 from torch import nn
 
-from evaluators.clip_score import ClipModel
 from evaluators.evaluator import Evaluator, EvaluatorSpec
 from evaluators.generation import SamplingSettings
+from evaluators.scorers import ClipModel
 from experiments.benchmarks.benchmark import Figure, Goal
 from experiments.benchmarks.peak_memory import with_peak_gib
 from experiments.calibration import random_architecture, random_supernet
 from experiments.experiment import PromptsSection
-from experiments.models import SHAPES, clip_model, pipeline_source
+from experiments.models import SHAPES, pipeline_source, scorer_settings
 from experiments.progress import OnProgress, track
 from experiments.prompts import prompt_set
 from experiments.shapes.diffusion import build_scheduler
@@ -230,7 +230,7 @@ def _evaluate(count: int) -> None:
     """Evaluate the full shapes UNet and random architectures, ``count`` together."""
     prompts = prompt_set(PromptsSection(source=SHAPES, count=4, seed=_SEED), "test")
     sampling = SamplingSettings(num_inference_steps=2, precision="bf16", batch_size=4)
-    judge = clip_model(ClipModel(name=SHAPES))
+    judge = scorer_settings(ClipModel(name=SHAPES))
     evaluator = Evaluator(EvaluatorSpec(pipeline_source(SHAPES), judge, prompts, sampling))
     supernet, generator = evaluator.supernet, torch.Generator().manual_seed(_SEED)
     evaluator.scores(supernet.full())

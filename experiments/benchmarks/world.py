@@ -14,13 +14,15 @@ from rich.console import Console
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from evaluators.clip_score import ClipModel, ClipScorer
 from evaluators.generation import SamplingSettings, encode_prompts, generate
 from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
+from evaluators.scorers import ClipModel
+from evaluators.scorers.caption_accuracy import CaptionAccuracyScorer
+from evaluators.scorers.dual_encoder import DualEncoder, SimilarityScorer
 from experiments.benchmarks.benchmark import Figure, Goal
 from experiments.experiment import PromptsSection
-from experiments.models import SHAPES, clip_model, pipeline_source
+from experiments.models import SHAPES, pipeline_source, scorer_settings
 from experiments.progress import track
 from experiments.prompts import prompt_set
 from experiments.shapes.dataset import draw
@@ -55,7 +57,7 @@ def run(quick: bool, console: Console) -> list[Figure]:
     """Measure the shipped autoencoder, judge and pipeline."""
     size = _QUICK if quick else _WHOLE
     pipeline = load_pipeline(pipeline_source(SHAPES))
-    judge = ClipScorer(clip_model(ClipModel(name=SHAPES)))
+    judge = scorer_settings(ClipModel(name=SHAPES)).encoder()
     blocks = take_inventory(unet_config(pipeline.unet)).blocks
     return [
         _vae_figure(pipeline.vae, size.reconstructed),
@@ -83,7 +85,7 @@ def _vae_figure(vae: AutoencoderKL, count: int) -> Figure:
     )
 
 
-def _judge_figures(judge: ClipScorer, count: int) -> list[Figure]:
+def _judge_figures(judge: DualEncoder, count: int) -> list[Figure]:
     prompts, images = _held_out(count)
     recalled = recall_at_1(judge.embed_images(images), judge.embed_captions(prompts.prompts))
     return [
@@ -95,7 +97,7 @@ def _judge_figures(judge: ClipScorer, count: int) -> list[Figure]:
         ),
         Figure(
             "judge_distractor_accuracy",
-            _percent(judge.caption_hits(images, prompts)),
+            _percent(CaptionAccuracyScorer(judge, prompts).score(images, range(count))),
             f"% of these pictures that fit their own caption better than every caption with one "
             f"attribute changed ({sum(map(len, prompts.distractors)) / count:.1f} of them each)",
             goal=Goal(">=", 95),
@@ -104,12 +106,12 @@ def _judge_figures(judge: ClipScorer, count: int) -> list[Figure]:
 
 
 def _teacher_figures(
-    pipeline: StableDiffusionPipeline, judge: ClipScorer, count: int, console: Console
+    pipeline: StableDiffusionPipeline, judge: DualEncoder, count: int, console: Console
 ) -> list[Figure]:
     prompts, real = _held_out(count)
     drawn = _draw(pipeline, prompts, console)
-    captions = judge.embed_captions(prompts.prompts)
-    ratio = judge.score(drawn, captions).mean() / judge.score(real, captions).mean()
+    similarity, rows = SimilarityScorer(judge, prompts), range(count)
+    ratio = similarity.score(drawn, rows).mean() / similarity.score(real, rows).mean()
     how = (
         f"{count} held-out captions, {_STEPS} DDIM steps in bf16, guidance "
         f"{_GUIDANCE_SCALES[0]:g} to {_GUIDANCE_SCALES[-1]:g}"
@@ -117,7 +119,7 @@ def _teacher_figures(
     return [
         Figure(
             "teacher_caption_accuracy",
-            _percent(judge.caption_hits(drawn, prompts)),
+            _percent(CaptionAccuracyScorer(judge, prompts).score(drawn, rows)),
             f"% of drawn pictures that fit their caption better than every distractor; {how}",
             goal=Goal(">=", 90),
         ),

@@ -18,16 +18,24 @@ from diffusers import (
 )
 from safetensors.torch import save_file
 from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPProcessor,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    SiglipConfig,
+    SiglipImageProcessor,
+    SiglipModel,
+    SiglipProcessor,
 )
 
-from evaluators.clip_score import ClipModel
 from evaluators.evaluator import EvaluatorSpec
 from evaluators.generation import SamplingSettings
 from evaluators.prompts import PromptSet
+from evaluators.scorers import ClipModel, TransformersModel
 from experiments.shapes.tokenizer import CONTEXT_LENGTH, build_tokenizer
 
 JUDGED_SIZE = 16  # of pictures, both as they are drawn and as the judge wants them
@@ -179,5 +187,46 @@ def save_clip(folder: Path, image_size: int = JUDGED_SIZE) -> ClipModel:
     return ClipModel(name=f"local-dir:{folder}")
 
 
+def save_pick_score(folder: Path) -> TransformersModel:
+    """A CLIP of transformers, as PickScore is one, and how evaluators name it."""
+    tokenizer = build_tokenizer(0)
+    torch.manual_seed(2)
+    config = CLIPConfig(
+        text_config=_text_config(tokenizer, num_hidden_layers=1).to_dict(),
+        vision_config=_vision_config(),
+        projection_dim=8,
+    )
+    CLIPModel(config).save_pretrained(folder)
+    size = {"shortest_edge": JUDGED_SIZE}
+    crop = {"height": JUDGED_SIZE, "width": JUDGED_SIZE}
+    CLIPProcessor(CLIPImageProcessor(size=size, crop_size=crop), tokenizer).save_pretrained(folder)
+    return TransformersModel(name=str(folder))
+
+
+def save_siglip(folder: Path) -> TransformersModel:
+    """The same of SigLIP's kind, which has another text encoder and a bias."""
+    tokenizer = build_tokenizer(0)
+    torch.manual_seed(3)
+    config = SiglipConfig(
+        text_config=_text_config(tokenizer, num_hidden_layers=1).to_dict(),
+        vision_config=_vision_config(),
+    )
+    SiglipModel(config).save_pretrained(folder)
+    size = {"height": JUDGED_SIZE, "width": JUDGED_SIZE}
+    SiglipProcessor(SiglipImageProcessor(size=size), tokenizer).save_pretrained(folder)
+    return TransformersModel(name=str(folder))
+
+
+def _vision_config() -> dict[str, int]:
+    return {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 1,
+        "image_size": JUDGED_SIZE,
+        "patch_size": 8,
+    }
+
+
 def make_spec(pipeline: str, clip: ClipModel) -> EvaluatorSpec:
-    return EvaluatorSpec(pipeline=pipeline, clip=clip, prompts=PROMPTS, sampling=SAMPLING)
+    return EvaluatorSpec(pipeline=pipeline, scorer=clip, prompts=PROMPTS, sampling=SAMPLING)

@@ -11,10 +11,10 @@ import pytest
 import torch
 from small_models import PROMPTS, SAMPLING
 
-from evaluators.clip_score import ClipScorer
 from evaluators.evaluator import Evaluator, EvaluatorSpec, weights_digest
 from evaluators.generation import encode_prompts, generate
 from evaluators.pipelines import load_pipeline
+from evaluators.scorers import CaptionAccuracy
 from supernet.architecture import Architecture, BlockId
 
 REMOVED = BlockId.parse("cross_attention mid/0")
@@ -44,12 +44,28 @@ def refusal(folder: Path) -> str:
 
 
 def test_scores_are_those_of_its_parts(evaluator: Evaluator, spec: EvaluatorSpec) -> None:
-    pipeline, scorer = load_pipeline(spec.pipeline), ClipScorer(spec.clip)
+    pipeline, scorer = load_pipeline(spec.pipeline), spec.scorer.open(PROMPTS)
     images = generate(pipeline, PROMPTS, encode_prompts(pipeline, PROMPTS), SAMPLING)
-    scores = scorer.score(images, scorer.embed_captions(PROMPTS.prompts))
+    scores = scorer.score(images, range(len(PROMPTS)))
     full = evaluator.supernet.full()
     assert torch.equal(evaluator.images(full), images)
     assert evaluator.scores(full).first == tuple(scores.tolist())
+
+
+def test_a_second_judge_sees_the_same_pictures(evaluator: Evaluator, spec: EvaluatorSpec) -> None:
+    accuracy = CaptionAccuracy(name=spec.scorer.name)
+    both, full = Evaluator(replace(spec, second=accuracy)), evaluator.supernet.full()
+    scores, rows = both.scores(full, range(1, 4)), range(1, 4)
+    images = evaluator.images(full, rows)
+    assert scores.first == evaluator.scores(full, rows).first
+    assert scores.second == tuple(accuracy.open(PROMPTS).score(images, rows).tolist())
+    assert evaluator.scores(full).second == ()
+
+
+def test_judges_of_one_model_load_it_once(spec: EvaluatorSpec) -> None:
+    accuracy = CaptionAccuracy(name=spec.scorer.name)
+    first, second = replace(spec, second=accuracy).open_scorers()
+    assert first.encoder is second.encoder
 
 
 def test_scores_belong_to_the_architecture(evaluator: Evaluator) -> None:

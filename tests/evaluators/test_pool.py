@@ -169,7 +169,7 @@ _OWN_RAY = """
 import sys
 import ray
 from small_models import make_spec
-from evaluators.clip_score import ClipModel
+from evaluators.scorers import ClipModel
 from evaluators.evaluator import Evaluator
 from evaluators.job import Job
 from evaluators.pool import EvaluatorPool
@@ -196,7 +196,7 @@ def test_a_local_ray_is_started_and_stopped_and_another_one_only_joined(
     joined: bool,
 ) -> None:
     answer = subprocess.run(
-        [sys.executable, "-c", _OWN_RAY, spec.pipeline, spec.clip.name, local_ray * joined],
+        [sys.executable, "-c", _OWN_RAY, spec.pipeline, spec.scorer.name, local_ray * joined],
         env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
         | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])},
         capture_output=True,

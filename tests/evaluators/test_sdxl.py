@@ -10,11 +10,11 @@ from diffusers import StableDiffusionXLPipeline
 from small_models import PROMPTS, SAMPLING, make_spec, save_sdxl_pipeline
 from torch import Tensor
 
-from evaluators.clip_score import ClipModel
 from evaluators.evaluator import Evaluator
 from evaluators.generation import encode_prompts, generate
 from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
+from evaluators.scorers import ClipModel
 from evaluators.whole_unets import measure_latency, time_architectures
 from latency_tables import TorchCpuProfiler
 from supernet.supernet import Supernet

@@ -47,6 +47,15 @@ BAD_INPUT = {
     "an unknown table": (["--set", "latency.tables=['nokia']"], "unknown latency table 'nokia'"),
     "no such pipeline": (["--set", "model.pipeline=no/such/folder"], "no/such/folder"),
     "no such prompt file": (["--set", "evaluation.prompts.source=lost.txt"], "lost.txt"),
+    "no such scorer": (
+        ["--set", "evaluation.second={kind = 'transformers', name = './lost'}"],
+        "scorer './lost': no such folder",
+    ),
+    "a scorer that has no use for the comparison's prompts": (
+        ["--set", f"comparison.prompts={{source = '{__file__}', count = 9}}"],
+        "caption_accuracy needs captions that a picture must not fit",
+    ),
+    "no reference": (["--set", "comparison.reference=lost"], "lost holds 0 pictures"),
     "no such supernet": (["--set", "model.supernet=lost.safetensors"], "lost.safetensors"),
 }
 

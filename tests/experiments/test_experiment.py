@@ -167,6 +167,35 @@ def test_the_last_override_wins(file: Path) -> None:
             "training.round={steps = 5, dropping = {keep = 1}}",
             "unknown key 'training.round.dropping.keep'; there are: keep_prob, by, depth,",
         ),
+        (
+            "evaluation.clip={name = 'shapes'}",
+            "unknown key 'evaluation.clip'; there are: prompts, sampling, scorer, second",
+        ),
+        ("evaluation.scorer=shapes", "'evaluation.scorer' is \"shapes\": write a scorer as { kind"),
+        (
+            "evaluation.scorer.kind=clop",
+            "'evaluation.scorer': write a scorer as { kind = ..., name",
+        ),
+        (
+            "evaluation.scorer={kind = 'transformers'}",
+            "'evaluation.scorer.name' is missing; add it",
+        ),
+        (
+            "evaluation.scorer={name = 'x', tag = 'y'}",
+            "unknown key 'evaluation.scorer.tag'; there are: kind, name, pretrained",
+        ),
+        (
+            "evaluation.second={kind = 'mix', parts = [{weight = 1, scorer = {title = 'x'}}]}",
+            "unknown key 'evaluation.second.parts.0.scorer.title'; there are: kind, name, pretr",
+        ),
+        (
+            "evaluation.second={kind = 'mix', parts = [{weight = 'x', scorer = {name = 'x'}}]}",
+            "'evaluation.second.parts.0.weight' is \"x\": ",
+        ),
+        (
+            "comparison={features = 'inception', prompts = {source = 'a.txt'}}",
+            "'comparison': features = 'inception' needs real pictures to compare with",
+        ),
     ],
 )
 def test_a_bad_override_is_named(file: Path, override: str, expected: str) -> None:
@@ -233,6 +262,18 @@ targets = st.one_of(
 prompts = st.fixed_dictionaries(
     {}, optional={"source": texts, "count": st.integers(2, 9), "seed": st.integers(0, 2**32 - 1)}
 )
+one_scorer = st.one_of(
+    st.fixed_dictionaries({"name": texts}, optional={"pretrained": texts}),
+    st.fixed_dictionaries({"kind": st.just("transformers"), "name": texts}),
+    st.fixed_dictionaries({"kind": st.just("caption_accuracy"), "name": texts}),
+)
+part = st.fixed_dictionaries({"weight": st.floats(-9, 9), "scorer": one_scorer})
+scorers = st.one_of(
+    one_scorer,
+    st.fixed_dictionaries(
+        {"kind": st.just("mix"), "parts": st.lists(part, min_size=2, max_size=3)}
+    ),
+)
 training = st.fixed_dictionaries(
     {"steps": st.integers(0, 9)},
     optional={
@@ -258,7 +299,9 @@ experiments = st.fixed_dictionaries(
         "model": st.fixed_dictionaries(
             {}, optional={"pipeline": texts, "supernet": st.one_of(st.none(), texts)}
         ),
-        "evaluation": st.fixed_dictionaries({"prompts": prompts}),
+        "evaluation": st.fixed_dictionaries(
+            {"prompts": prompts}, optional={"scorer": scorers, "second": scorers}
+        ),
         "training": st.fixed_dictionaries({}, optional={"round": training, "final": training}),
         "workers": st.fixed_dictionaries(
             {}, optional={"count": st.one_of(st.none(), st.integers(1, 99)), "address": texts}

@@ -27,7 +27,9 @@ def test_lines_of_a_file_are_prompts(tmp_path: Path) -> None:
     rest = prompt_set(PromptsSection(source=str(path), count=2, skip=2), "test")
     assert first.prompts == ("a cat", "a dog")
     assert rest.prompts == ("a bird", "a fish")
-    with pytest.raises(ExperimentError, match=r"captions\.txt: has 4 prompts"):
+    with pytest.raises(
+        ExperimentError, match=r"captions\.txt: has 4 different prompts, fewer than 5"
+    ):
         prompt_set(PromptsSection(source=str(path), count=5), "test")
 
 

@@ -47,12 +47,13 @@ final = {{ steps = 1, batch_size = 2 }}
 [evaluation]
 prompts.count = 2
 sampling = {{ num_inference_steps = 1, batch_size = 2 }}
-clip.name = "{clip}"
+scorer.name = "{clip}"
 
 [comparison]
 prompts.count = 2
 sampling = {{ num_inference_steps = 1, batch_size = 2 }}
 repetitions = 3
+reference = "{pictures}"
 """
 
 
@@ -95,6 +96,7 @@ def test_it_is_searched_and_what_is_found_draws_in_a_stock_pipeline(
     assert result["unet_ms_after_predicted"] <= 0.7 * result["unet_ms_before_predicted"]
     assert result["unet_ms_after"] > 0
     assert result["clip_after"] != result["clip_before"]
+    assert result["fid_after"] != result["fid_before"]
     architecture = read_spec(run / "spec.json").architecture()
     assert architecture.removed
     assert any(block.kind == TRANSFORMER_LAYER for block in architecture)
@@ -155,7 +157,9 @@ def test_a_unet_of_another_noise_is_refused(
     other.save_pretrained(folder)
     write_table(invented_table(by_layer(str(folder))), tables)
     experiment = tmp_path / "edm.toml"
-    experiment.write_text(EXPERIMENT.format(pipeline=folder, clip=clip, pictures=tmp_path))
+    experiment.write_text(
+        EXPERIMENT.format(pipeline=folder, clip=clip, pictures=save_pictures(tmp_path))
+    )
     message = evounet.refused("search", experiment, "--run", tmp_path / "run")
     assert "scheduler, EDMEulerScheduler, has no beta_schedule" in message
     assert not (tmp_path / "run").exists()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from evaluators.clip_score import ClipModel
+from evaluators.scorers import ClipModel
 from experiments.benchmarks import world
 from experiments.shapes.clip import train_clip
 from experiments.shapes.dataset import draw
@@ -35,7 +35,7 @@ def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_pipeline(tmp_path / "pipeline", tokenizer, text_encoder, build_unet(), build_vae())
     judge = ClipModel(name=f"local-dir:{tmp_path / 'judge'}")
     monkeypatch.setattr(world, "pipeline_source", lambda name: str(tmp_path / "pipeline"))
-    monkeypatch.setattr(world, "clip_model", lambda model: judge)
+    monkeypatch.setattr(world, "scorer_settings", lambda model: judge)
     monkeypatch.setattr(world, "_STEPS", 1)
     monkeypatch.setattr(world, "_QUICK", world._Size(reconstructed=3, judged=10, drawn=4))
 

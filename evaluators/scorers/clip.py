@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Literal
 
 import open_clip
 import torch
@@ -15,6 +16,12 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import normalize
 
 from evaluators.prompts import PromptSet
+from evaluators.scorers.dual_encoder import (
+    Device,
+    DualEncoder,
+    SimilarityScorer,
+    shared_encoder,
+)
 
 _BATCH = 128
 
@@ -42,19 +49,40 @@ class ClipModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["clip"] = "clip"
     name: str
     pretrained: str | None = None
 
+    @property
+    def title(self) -> str:
+        return "CLIP score"
 
-class ClipScorer:
-    """Scores pictures against captions with one CLIP model.
+    @property
+    def judge(self) -> str:
+        return self.name
+
+    def encoder(self, device: Device = "cpu") -> DualEncoder:
+        """Load it, or take the one that is loaded already.
+
+        Raises:
+            ValueError: see :class:`ClipEncoder`.
+        """
+        return shared_encoder(self, device, ClipEncoder)
+
+    def open(self, prompts: PromptSet, device: Device = "cpu") -> SimilarityScorer:
+        return SimilarityScorer(self.encoder(device), prompts)
+
+
+class ClipEncoder:
+    """Embeds pictures and captions with one CLIP model; its scores are the cosines as they are.
 
     Raises:
         ValueError: if the model or its weights cannot be loaded, with the remedy.
     """
 
-    def __init__(self, model: ClipModel) -> None:
-        self.model_name = model
+    scale = 1.0
+
+    def __init__(self, model: ClipModel, device: Device = "cpu") -> None:
         _check_available(model)
         try:
             # Without require_pretrained, a folder without weights would judge at random.
@@ -65,46 +93,41 @@ class ClipScorer:
         except _UNUSABLE as error:
             weights = f" with {model.pretrained}" if model.pretrained else ""
             reason = " ".join(str(error).split())[:300]
-            raise ValueError(f"CLIP {model.name!r}{weights} cannot be loaded: {reason}") from error
-        self.model.eval().requires_grad_(False)
+            raise ValueError(
+                f"CLIP {model.name!r}{weights} cannot be loaded: {reason}; restore its files, or "
+                "download it once where there is a connection"
+            ) from error
+        self.model.to(device).eval().requires_grad_(False)
+        self.device = device
 
     @torch.no_grad()
     def embed_captions(self, captions: Sequence[str]) -> Tensor:
-        """Unit vectors ``(len(captions), width)``."""
         parts = [
-            self.model.encode_text(self.tokenize(list(captions[i : i + _BATCH])), normalize=True)
+            self.model.encode_text(
+                self.tokenize(list(captions[i : i + _BATCH])).to(self.device), normalize=True
+            )
             for i in range(0, len(captions), _BATCH)
         ]
         return torch.cat(parts).float()
 
     @torch.no_grad()
     def embed_images(self, images: Tensor) -> Tensor:
-        """Unit vectors ``(n, width)`` of pictures ``(n, 3, height, width)`` in [0, 1]."""
+        parts = [
+            self.model.encode_image(self._prepared(chunk), normalize=True)
+            for chunk in images.split(_BATCH)
+        ]
+        return torch.cat(parts).float()
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        """Pictures of the size, and with the mean and deviation, that the model was trained on."""
         visual = self.model.visual
         size = visual.image_size
         size = (size, size) if isinstance(size, int) else tuple(size)
+        images = images.to(self.device, torch.float32)
         if tuple(images.shape[2:]) != size:
             images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
-        images = normalize(images, list(visual.image_mean), list(visual.image_std))
-        parts = [self.model.encode_image(chunk, normalize=True) for chunk in images.split(_BATCH)]
-        return torch.cat(parts).float()
-
-    def score(self, images: Tensor, captions: Tensor) -> Tensor:
-        """CLIP score of every picture with its caption's embedding, ``(n,)``, in [-1, 1]."""
-        return (self.embed_images(images) * captions).sum(dim=1)
-
-    def caption_hits(self, images: Tensor, prompts: PromptSet) -> Tensor:
-        """Whether each picture fits its own caption better than every distractor, ``(n,)`` bool.
-
-        Their mean is the *caption accuracy*.
-        """
-        embedded = self.embed_images(images)
-        own = (embedded * self.embed_captions(prompts.prompts)).sum(dim=1)
-        hits = [
-            bool((row @ self.embed_captions(others).T < score).all())
-            for row, score, others in zip(embedded, own, prompts.distractors, strict=True)
-        ]
-        return torch.tensor(hits)
+        prepared: Tensor = normalize(images, list(visual.image_mean), list(visual.image_std))
+        return prepared
 
 
 def _check_available(model: ClipModel) -> None:

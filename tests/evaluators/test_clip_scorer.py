@@ -12,15 +12,17 @@ from safetensors.torch import load_file, save_file
 from small_models import JUDGED_SIZE, PROMPTS, save_clip
 from torch import Tensor
 
-from evaluators.clip_score import ClipModel, ClipScorer
 from evaluators.prompts import PromptSet
+from evaluators.scorers import ClipModel
+from evaluators.scorers.caption_accuracy import CaptionAccuracyScorer
+from evaluators.scorers.clip import ClipEncoder
 
 COUNT = len(PROMPTS)
 
 
 @pytest.fixture(scope="module")
-def scorer(clip: ClipModel) -> ClipScorer:
-    return ClipScorer(clip)
+def encoder(clip: ClipModel) -> ClipEncoder:
+    return ClipEncoder(clip)
 
 
 @pytest.fixture
@@ -40,14 +42,14 @@ def pictures(count: int = COUNT, size: int = JUDGED_SIZE) -> Tensor:
 def refusal(model: ClipModel) -> str:
     """The one line that says why a model cannot judge."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011
-        ClipScorer(model)
+        ClipEncoder(model)
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 700
     return message
 
 
-def test_score_is_the_cosine_that_open_clip_gives(clip: ClipModel, scorer: ClipScorer) -> None:
+def test_score_is_the_cosine_that_open_clip_gives(clip: ClipModel) -> None:
     model = open_clip.create_model(clip.name).eval()
     tokens = open_clip.get_tokenizer(clip.name)(list(PROMPTS.prompts))
     mean = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)
@@ -56,39 +58,39 @@ def test_score_is_the_cosine_that_open_clip_gives(clip: ClipModel, scorer: ClipS
         image = model.encode_image((pictures() - mean) / std)
         text = model.encode_text(tokens)
     expected = torch.cosine_similarity(image, text)
-    score = scorer.score(pictures(), scorer.embed_captions(PROMPTS.prompts))
+    score = clip.open(PROMPTS).score(pictures(), range(COUNT))
     assert score.shape == (COUNT,)
     torch.testing.assert_close(score, expected, atol=1e-6, rtol=0)
 
 
-def test_embeddings_are_unit_vectors_in_the_given_order(scorer: ClipScorer) -> None:
+def test_embeddings_are_unit_vectors_in_the_given_order(encoder: ClipEncoder) -> None:
     many = [f"a {'small' if i % 2 else 'large'} red {'circle ' * (i % 5)}" for i in range(200)]
-    captions = scorer.embed_captions(many)  # more than one batch
+    captions = encoder.embed_captions(many)  # more than one batch
     torch.testing.assert_close(captions.norm(dim=1), torch.ones(200))
-    torch.testing.assert_close(captions[150:151], scorer.embed_captions(many[150:151]))
-    images = scorer.embed_images(pictures(130))
+    torch.testing.assert_close(captions[150:151], encoder.embed_captions(many[150:151]))
+    images = encoder.embed_images(pictures(130))
     torch.testing.assert_close(images.norm(dim=1), torch.ones(130))
-    torch.testing.assert_close(images[129:], scorer.embed_images(pictures(130)[129:]))
+    torch.testing.assert_close(images[129:], encoder.embed_images(pictures(130)[129:]))
 
 
-def test_pictures_of_another_size_are_resized(scorer: ClipScorer) -> None:
+def test_pictures_of_another_size_are_resized(encoder: ClipEncoder) -> None:
     flat = torch.tensor([0.1, 0.5, 0.9]).view(1, 3, 1, 1)
     small, large = (flat.expand(1, 3, size, size) for size in (JUDGED_SIZE, 4 * JUDGED_SIZE))
-    torch.testing.assert_close(scorer.embed_images(large), scorer.embed_images(small))
+    torch.testing.assert_close(encoder.embed_images(large), encoder.embed_images(small))
     # Doubling every pixel and averaging pairs again gives the picture back, up to the filter.
     doubled = pictures().repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    similarity = (scorer.embed_images(doubled) * scorer.embed_images(pictures())).sum(dim=1)
+    similarity = (encoder.embed_images(doubled) * encoder.embed_images(pictures())).sum(dim=1)
     assert similarity.min() > 0.9
 
 
-def test_sharp_edges_do_not_leave_the_range_when_resized(scorer: ClipScorer) -> None:
+def test_sharp_edges_do_not_leave_the_range_when_resized(encoder: ClipEncoder) -> None:
     # Bicubic resizing overshoots beside an edge; a picture has no values outside [0, 1].
     edge = torch.zeros(1, 3, 40, 40)
     edge[..., 19:] = 1
     seen: list[Tensor] = []
-    hook = scorer.model.visual.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    hook = encoder.model.visual.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
-        scorer.embed_images(edge)
+        encoder.embed_images(edge)
     finally:
         hook.remove()
     mean = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)
@@ -100,25 +102,25 @@ def test_sharp_edges_do_not_leave_the_range_when_resized(scorer: ClipScorer) -> 
     assert values.max() < 1 + 1e-6
 
 
-def test_a_hit_is_a_caption_that_beats_every_distractor(scorer: ClipScorer) -> None:
+def test_a_hit_is_a_caption_that_beats_every_distractor(encoder: ClipEncoder) -> None:
     images = pictures()
-    captions = scorer.embed_captions(PROMPTS.prompts)
+    captions = encoder.embed_captions(PROMPTS.prompts)
     # The captions of each picture, from the one that fits it worst to the best.
     ranked = [
         [PROMPTS.prompts[i] for i in order]
-        for order in (scorer.embed_images(images) @ captions.T).argsort(dim=1)
+        for order in (encoder.embed_images(images) @ captions.T).argsort(dim=1)
     ]
 
-    def hits(own: int, *others: int) -> list[bool]:
+    def hits(own: int, *others: int) -> list[float]:
         texts = tuple(captions[own] for captions in ranked)
         distractors = tuple(tuple(captions[i] for i in others) for captions in ranked)
-        answer: list[bool] = scorer.caption_hits(images, PromptSet(texts, 0, distractors)).tolist()
-        return answer
+        scorer = CaptionAccuracyScorer(encoder, PromptSet(texts, 0, distractors))
+        return scorer.score(images, range(COUNT)).tolist()
 
-    assert hits(3, 0, 1, 2) == [True] * COUNT
-    assert hits(1, 0) == [True] * COUNT
-    assert hits(2, 0, 3, 1) == [False] * COUNT  # one better one among worse ones is enough
-    assert hits(0, 1) == [False] * COUNT
+    assert hits(3, 0, 1, 2) == [1] * COUNT
+    assert hits(1, 0) == [1] * COUNT
+    assert hits(2, 0, 3, 1) == [0] * COUNT  # one better one among worse ones is enough
+    assert hits(0, 1) == [0] * COUNT
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
@@ -178,5 +180,11 @@ def test_a_weights_file_that_is_none(tmp_path: Path) -> None:
 
 
 def test_image_sizes_of_the_judge_may_differ_from_the_pictures(tmp_path: Path) -> None:
-    other = ClipScorer(save_clip(tmp_path, image_size=24))
+    other = ClipEncoder(save_clip(tmp_path, image_size=24))
     assert other.embed_images(pictures()).shape == (COUNT, 8)
+
+
+def test_a_model_that_is_not_here_and_cannot_be_fetched(offline: None) -> None:
+    message = refusal(ClipModel(name="hf-hub:nobody/nothing"))
+    assert message.startswith("CLIP 'hf-hub:nobody/nothing' cannot be loaded: ")
+    assert message.endswith("download it once where there is a connection")
