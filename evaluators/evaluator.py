@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from evaluators.clip_score import ClipModel, ClipScorer
-from evaluators.generation import SamplingSettings, encode_prompts, generate
+from evaluators.generation import SamplingSettings, convert, encode_prompts, generate
 from evaluators.job import Scores
 from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
@@ -42,6 +42,7 @@ class Evaluator:
     def __init__(self, spec: EvaluatorSpec) -> None:
         self.spec = spec
         self.pipeline = load_pipeline(spec.pipeline)
+        convert(self.pipeline, spec.sampling)
         self.supernet = Supernet(self.pipeline.unet)
         self.scorer = ClipScorer(spec.clip)
         self.conditioning = encode_prompts(self.pipeline, spec.prompts)

@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from evaluators.clip_score import ClipModel
-from evaluators.generation import SamplingSettings
+from evaluators.generation import SamplingChoice
 from experiments.data.settings import DataSettings
 from experiments.scaling import ScalingSettings
 from supernet.architecture import Granularity
@@ -108,7 +108,7 @@ class EvaluationSection(_Section):
     """How architectures are judged: on validation prompts while searching."""
 
     prompts: PromptsSection = PromptsSection()
-    sampling: SamplingSettings = SamplingSettings()
+    sampling: SamplingChoice = SamplingChoice()
     clip: ClipModel = ClipModel(name="shapes")
 
 
@@ -160,7 +160,7 @@ class ComparisonSection(_Section):
     """The last comparison of base and found UNet, on prompts that the search never used."""
 
     prompts: ComparisonPromptsSection = ComparisonPromptsSection()
-    sampling: SamplingSettings = SamplingSettings()
+    sampling: SamplingChoice = SamplingChoice()
     repetitions: int = Field(30, ge=3)
 
 
