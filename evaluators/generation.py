@@ -138,7 +138,7 @@ def encode_prompts(pipeline: Pipeline, prompts: PromptSet) -> Conditioning:
         for start in range(0, len(texts), _ENCODED_AT_ONCE)
     ]
     own, empty, *pooled = zip(*parts, strict=True)
-    latents = prompts.noise(range(len(prompts)), _latent_shape(pipeline)).to(pipeline.device)
+    latents = prompts.noise(range(len(prompts)), latent_shape(pipeline)).to(pipeline.device)
     conditioning = Conditioning(latents, torch.cat(own), empty[0][:1])
     if not pooled:
         return conditioning
@@ -180,7 +180,7 @@ def generate(
             "comes before generate()"
         )
     rows = rows if rows is not None else range(len(prompts))
-    _, height, width = _latent_shape(pipeline)
+    _, height, width = latent_shape(pipeline)
     scale = pipeline.vae_scale_factor
     pipeline.set_progress_bar_config(disable=True)
     pictures = []
@@ -202,7 +202,7 @@ def generate(
     return torch.cat(pictures)
 
 
-def _latent_shape(pipeline: Pipeline) -> tuple[int, int, int]:
+def latent_shape(pipeline: Pipeline) -> tuple[int, int, int]:
     """Channels, height and width of one picture's latents."""
     config = pipeline.unet.config
     size = config.sample_size

@@ -9,7 +9,7 @@ from statistics import median
 
 import torch
 
-from evaluators.generation import SamplingChoice, SamplingSettings, convert
+from evaluators.generation import SamplingChoice, SamplingSettings, convert, latent_shape
 from evaluators.pipelines import Pipeline
 from supernet.tracing import example_inputs
 
@@ -85,8 +85,7 @@ def _pictures_per_s(pipeline: Pipeline, settings: SamplingSettings) -> float | N
     """By the time of one pass of the UNet and of the decoder; None if memory does not suffice."""
     convert(pipeline, settings)
     unet, device = pipeline.unet, pipeline.device
-    size = unet.config.sample_size
-    height, width = (size, size) if isinstance(size, int) else size
+    _, height, width = latent_shape(pipeline)
     guided = 2 if settings.guidance_scale > 1 else 1
     tokens = pipeline.tokenizer.model_max_length
     try:
