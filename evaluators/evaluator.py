@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evaluators.generation import SamplingSettings, encode_prompts, generate
+from evaluators.generation import SamplingSettings, convert, encode_prompts, generate
 from evaluators.job import Scores
 from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
@@ -58,6 +58,7 @@ class Evaluator:
     def __init__(self, spec: EvaluatorSpec) -> None:
         self.spec = spec
         self.pipeline = load_pipeline(spec.pipeline)
+        convert(self.pipeline, spec.sampling)
         self.supernet = Supernet(self.pipeline.unet)
         self.scorers = spec.open_scorers(self.pipeline.device)
         self.conditioning = encode_prompts(self.pipeline, spec.prompts)

@@ -2,50 +2,97 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
-from diffusers import StableDiffusionXLPipeline
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import Tensor, nn
 
 from evaluators.pipelines import Pipeline
 from evaluators.prompts import PromptSet
+from latency_tables.table import MemoryFormat
 
-_SDXL_BATCH = 16  # prompts at a time: its encoders answer with the states of all their layers
+_START_BATCH = 4
+_ENCODED_AT_ONCE = 16  # SDXL's encoders answer with the states of all their layers
+
+Precision = Literal["fp32", "bf16"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-class SamplingSettings(BaseModel):
-    """How pictures are drawn.
+class SamplingChoice(BaseModel):
+    """How pictures are to be drawn, as experiment files say it.
 
     Attributes:
         num_inference_steps: of the pipeline's scheduler.
         guidance_scale: classifier-free guidance, 1 for none.
-        precision: of the UNet and the decoder; ``bf16`` through autocast.
+        precision: of the UNet and the decoder. ``bf16``: their weights are rounded once, their
+            arithmetic goes through autocast; latents stay fp32 from step to step.
         batch_size: pictures drawn at a time. Part of the settings, since the last bits of a
             matrix product depend on it.
+        memory_format: of feature maps and convolutions' weights.
+
+    The last three may be ``auto``: what is fastest where evaluators run, found by
+    :mod:`evaluators.sampling_probe` before a search begins.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_inference_steps: int = Field(50, ge=1)
     guidance_scale: float = Field(7.5, ge=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    batch_size: int | Literal["auto"] = 32
+    memory_format: Literal["contiguous", "channels_last", "auto"] = "contiguous"
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _some_pictures(cls, value: Any) -> Any:
+        if value != "auto" and not (type(value) is int and value >= 1):
+            raise ValueError('give a whole number of 1 or more, or "auto"')
+        return value
+
+    @property
+    def left_open(self) -> tuple[str, ...]:
+        """Names of the fields that are ``auto``."""
+        return tuple(name for name, value in self if value == "auto")
+
+    def start(self) -> SamplingSettings:
+        """What any device can do, for what is left open: where a probe begins."""
+        given = self.model_dump(exclude=set(self.left_open))
+        return SamplingSettings(**({"batch_size": _START_BATCH} | given))
+
+
+class SamplingSettings(SamplingChoice):
+    """How pictures are drawn; nothing is left open."""
+
+    precision: Precision = "fp32"
     batch_size: int = Field(32, ge=1)
+    memory_format: MemoryFormat = "contiguous"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return _DTYPES[self.precision]
+
+    def __str__(self) -> str:
+        return f"batches of {self.batch_size}, {self.precision}, {self.memory_format}"
 
 
 @dataclass(frozen=True)
-class TextConditioning:
-    """Encoded prompts: computed once per prompt set, used by every architecture.
+class Conditioning:
+    """Encoded prompts and their noise: made once per prompt set, used by every architecture.
 
     Attributes:
+        latents: starting noise, ``(n, 4, h, w)``.
         prompt_embeds: ``(n, tokens, width)``.
         negative_prompt_embeds: of the empty prompt, ``(1, tokens, width)``.
         pooled_prompt_embeds: of SDXL's second text encoder, ``(n, width)``; None for others.
         negative_pooled_prompt_embeds: likewise, ``(1, width)``.
     """
 
+    latents: Tensor
     prompt_embeds: Tensor
     negative_prompt_embeds: Tensor
     pooled_prompt_embeds: Tensor | None = None
@@ -54,6 +101,7 @@ class TextConditioning:
     def arguments(self, rows: range) -> dict[str, Tensor]:
         """Some prompts as a pipeline is called with them."""
         own = {
+            "latents": self.latents,
             "prompt_embeds": self.prompt_embeds,
             "pooled_prompt_embeds": self.pooled_prompt_embeds,
         }
@@ -68,55 +116,71 @@ class TextConditioning:
         }
 
 
+def convert(pipeline: Pipeline, settings: SamplingSettings) -> None:
+    """Give a pipeline's UNet and decoder the weights that they draw with, once for all passes."""
+    for part in (pipeline.unet, pipeline.vae):
+        # Module's own cast: that of diffusers' models warns.
+        nn.Module.to(part, settings.dtype)
+        part.to(memory_format=_LAYOUTS[settings.memory_format])
+
+
 @torch.no_grad()
-def encode_prompts(pipeline: Pipeline, prompts: PromptSet) -> TextConditioning:
+def encode_prompts(pipeline: Pipeline, prompts: PromptSet) -> Conditioning:
     """Encode the prompts and the empty one, as the pipeline does when it is called."""
-    if isinstance(pipeline, StableDiffusionXLPipeline):
-        return _encode_for_sdxl(pipeline, prompts)
-    embeds, empty = pipeline.encode_prompt(
-        list(prompts.prompts), pipeline.device, 1, do_classifier_free_guidance=True
-    )
-    return TextConditioning(embeds, empty[:1])
-
-
-def _encode_for_sdxl(pipeline: StableDiffusionXLPipeline, prompts: PromptSet) -> TextConditioning:
     texts = list(prompts.prompts)
-    chunks = [
+    parts = [
         pipeline.encode_prompt(
-            texts[start : start + _SDXL_BATCH],
+            texts[start : start + _ENCODED_AT_ONCE],
             device=pipeline.device,
-            do_classifier_free_guidance=True,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=start == 0,  # the empty prompt is the same for all
         )
-        for start in range(0, len(texts), _SDXL_BATCH)
+        for start in range(0, len(texts), _ENCODED_AT_ONCE)
     ]
-    embeds, empty, pooled, empty_pooled = zip(*chunks, strict=True)
-    return TextConditioning(torch.cat(embeds), empty[0][:1], torch.cat(pooled), empty_pooled[0][:1])
+    own, empty, *pooled = zip(*parts, strict=True)
+    latents = prompts.noise(range(len(prompts)), latent_shape(pipeline)).to(pipeline.device)
+    conditioning = Conditioning(latents, torch.cat(own), empty[0][:1])
+    if not pooled:
+        return conditioning
+    pooled_own, pooled_empty = pooled
+    return replace(
+        conditioning,
+        pooled_prompt_embeds=torch.cat(pooled_own),
+        negative_pooled_prompt_embeds=pooled_empty[0][:1],
+    )
 
 
 @torch.no_grad()
 def generate(
     pipeline: Pipeline,
     prompts: PromptSet,
-    conditioning: TextConditioning,
+    conditioning: Conditioning,
     settings: SamplingSettings,
     rows: range | None = None,
 ) -> Tensor:
     """Draw the prompts with whatever architecture the pipeline's UNet runs at the moment.
 
     Args:
-        pipeline: a stock pipeline; its scheduler is used as configured.
-        prompts: gives the starting noise.
+        pipeline: a stock pipeline that :func:`convert` gave these settings, or an fp32 one for
+            fp32; its scheduler is used as configured.
+        prompts: give the noise that schedulers add at every step.
         conditioning: of the same prompts, by :func:`encode_prompts`.
         settings: steps, guidance, precision and batch size.
         rows: which of the prompts; all by default.
 
     Returns:
         Pictures ``(len(rows), 3, height, width)`` with values in [0, 1], fp32, on the CPU.
+
+    Raises:
+        ValueError: if the pipeline's weights are not in the precision of the settings.
     """
+    if pipeline.unet.dtype != settings.dtype:
+        raise ValueError(
+            f"the UNet's weights are {pipeline.unet.dtype}, not {settings.precision}: convert() "
+            "comes before generate()"
+        )
     rows = rows if rows is not None else range(len(prompts))
-    config = pipeline.unet.config
-    size = config.sample_size
-    height, width = (size, size) if isinstance(size, int) else size
+    _, height, width = latent_shape(pipeline)
     scale = pipeline.vae_scale_factor
     pipeline.set_progress_bar_config(disable=True)
     pictures = []
@@ -127,9 +191,6 @@ def generate(
         ):
             output = pipeline(
                 **conditioning.arguments(chunk),
-                latents=prompts.noise(chunk, (config.in_channels, height, width)).to(
-                    pipeline.device, pipeline.unet.dtype
-                ),
                 generator=prompts.generators(chunk),
                 height=height * scale,
                 width=width * scale,
@@ -139,3 +200,11 @@ def generate(
             )
         pictures.append(output.images.float().cpu())
     return torch.cat(pictures)
+
+
+def latent_shape(pipeline: Pipeline) -> tuple[int, int, int]:
+    """Channels, height and width of one picture's latents."""
+    config = pipeline.unet.config
+    size = config.sample_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return config.in_channels, height, width

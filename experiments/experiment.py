@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from evaluators.generation import SamplingSettings
+from evaluators.generation import SamplingChoice
 from evaluators.scorers import ClipModel, ScorerSettings
 from experiments.data.settings import DataSettings
 from experiments.scaling import ScalingSettings
@@ -115,7 +115,7 @@ class EvaluationSection(_Section):
     """
 
     prompts: PromptsSection = PromptsSection()
-    sampling: SamplingSettings = SamplingSettings()
+    sampling: SamplingChoice = SamplingChoice()
     scorer: ScorerSettings = ClipModel(name="shapes")
     second: ScorerSettings | None = None
 
@@ -185,7 +185,7 @@ class ComparisonSection(_Section):
     """
 
     prompts: ComparisonPromptsSection = ComparisonPromptsSection()
-    sampling: SamplingSettings = SamplingSettings()
+    sampling: SamplingChoice = SamplingChoice()
     repetitions: int = Field(30, ge=3)
     reference: str | None = None
     features: Literal["judge", "inception"] = "judge"

@@ -33,6 +33,7 @@ from experiments.report import ReportData, SampleSet, write_report
 from experiments.report.sample_files import load_samples, save_samples
 from experiments.run_folder import RunFolder
 from experiments.run_log import RunLog
+from experiments.sampling import settle_sampling
 from experiments.trainer import noise_schedule
 from experiments.training import (
     RoundTrainer,
@@ -111,13 +112,13 @@ def prepare(experiment: Experiment) -> Parts:
         pipeline=pipeline_source(experiment.model.pipeline),
         scorer=scorer_settings(section.scorer),
         prompts=prompt_set(section.prompts, "validation"),
-        sampling=section.sampling,
+        sampling=section.sampling.start(),
         second=None if section.second is None else scorer_settings(section.second),
     )
     comparison = replace(
         spec,
         prompts=prompt_set(experiment.comparison.prompts, "test"),
-        sampling=experiment.comparison.sampling,
+        sampling=experiment.comparison.sampling.start(),
     )
     check_disjoint(spec.prompts, comparison.prompts)
     pipeline = load_pipeline(spec.pipeline)
@@ -150,6 +151,21 @@ def _check_scorers(*specs: EvaluatorSpec) -> None:
         opened += replace(spec, prompts=spec.prompts.first(1)).open_scorers()
 
 
+def settle(parts: Parts, console: Console) -> Parts:
+    """The same with values for what the experiment's sampling leaves open; writes nothing.
+
+    Raises:
+        ConnectionError, ValueError: see :func:`settle_sampling`.
+    """
+    experiment = settle_sampling(parts.experiment, console)
+    return replace(
+        parts,
+        experiment=experiment,
+        spec=replace(parts.spec, sampling=experiment.evaluation.sampling.start()),
+        comparison=replace(parts.comparison, sampling=experiment.comparison.sampling.start()),
+    )
+
+
 def open_pool(parts: Parts, console: Console) -> EvaluatorPool:
     """Start the evaluators, before anything is written: their cluster may not be there.
 
@@ -176,6 +192,7 @@ def search(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) ->
     experiment = parts.experiment
     log.say(_introduction(parts))
     log.say(f"{pool.workers} evaluators of {experiment.workers.threads} CPU threads each")
+    log.say(f"pictures are drawn in {parts.spec.sampling}")
     section, seed = experiment.training, experiment.seed
     trainer = RoundTrainer(
         open_trainer(parts.spec.pipeline, section, seed, section),

@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from evaluators.generation import SamplingSettings, encode_prompts, generate
+from evaluators.generation import SamplingSettings, convert, encode_prompts, generate
 from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
 from evaluators.scorers import ClipModel
@@ -161,6 +161,7 @@ def _draw(pipeline: StableDiffusionPipeline, prompts: PromptSet, console: Consol
                 precision="bf16",
                 batch_size=each,
             )
+            convert(pipeline, sampling)
             rows = range(i * each, (i + 1) * each)
             parts.append(generate(pipeline, prompts, conditioning, sampling, rows))
             on_progress(rows.stop, {"guidance": guidance_scale})

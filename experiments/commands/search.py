@@ -35,7 +35,7 @@ def search(
     from experiments.experiment import load_experiment
     from experiments.run_folder import RunFolder
     from experiments.run_log import RunLog
-    from experiments.search_run import open_pool, prepare
+    from experiments.search_run import open_pool, prepare, settle
 
     overrides = list(set_ or [])
     if workers is not None:
@@ -47,9 +47,9 @@ def search(
     folder.check_free(overwrite)
     log = RunLog(Console(), folder.log)
     log.console.print("loading models and tables ...")
-    parts = prepare(resolved)
+    parts = settle(prepare(resolved), log.console)
     with open_pool(parts, log.console) as pool:
-        folder.create(resolved)
+        folder.create(parts.experiment)
         _run(parts, folder, log, pool)
 
 

@@ -16,6 +16,7 @@ from evaluators.generation import encode_prompts, generate
 from evaluators.pipelines import load_pipeline
 from evaluators.scorers import CaptionAccuracy
 from supernet.architecture import Architecture, BlockId
+from supernet.growth import grow
 
 REMOVED = BlockId.parse("cross_attention mid/0")
 
@@ -84,6 +85,35 @@ def test_scores_belong_to_the_weights(evaluator: Evaluator) -> None:
     assert evaluator.scores(full).first != before
     evaluator.load_weights(weights)
     assert evaluator.scores(full).first == before
+
+
+def test_texts_and_noise_are_made_once_for_all_architectures(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = evaluator.supernet.full()
+    before = evaluator.scores(full).first
+
+    def made_anew(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(type(PROMPTS), "noise", made_anew)
+    evaluator.pipeline.text_encoder.forward = made_anew
+    evaluator.scorer.model.encode_text = made_anew
+    assert evaluator.scores(full).first == before
+    assert evaluator.scores(reduced(evaluator)).first != before
+
+
+def test_weights_are_rounded_as_they_come(spec: EvaluatorSpec) -> None:
+    """A copy that comes with them, too."""
+    rounded = Evaluator(replace(spec, sampling=SAMPLING.model_copy(update={"precision": "bf16"})))
+    exact = Evaluator(spec)
+    added = exact.supernet.full().with_multiplicities({REMOVED: 2})
+    grow(exact.supernet.unet, added)
+    weights = exact.supernet.unet.state_dict()
+    rounded.load_weights(weights)
+    for name, value in rounded.supernet.unet.state_dict().items():
+        assert torch.equal(value, weights[name].bfloat16())
+    assert rounded.scores(added).first == pytest.approx(exact.scores(added).first, abs=0.02)
 
 
 def test_weights_of_another_unet_are_refused(evaluator: Evaluator) -> None:

@@ -9,9 +9,15 @@ import torch
 from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionPipeline
 from pydantic import ValidationError
 from small_models import PROMPTS, SAMPLING
-from torch import Tensor
+from torch import Tensor, nn
 
-from evaluators.generation import SamplingSettings, encode_prompts, generate
+from evaluators.generation import (
+    SamplingChoice,
+    SamplingSettings,
+    convert,
+    encode_prompts,
+    generate,
+)
 from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
 
@@ -35,6 +41,7 @@ def drawn(
     **settings: object,
 ) -> Tensor:
     sampling = SAMPLING.model_copy(update=settings)
+    convert(pipeline, sampling)
     return generate(pipeline, prompts, encode_prompts(pipeline, prompts), sampling, rows)
 
 
@@ -72,9 +79,18 @@ def test_equals_a_plain_call_of_the_stock_pipeline(
     pipeline: StableDiffusionPipeline, guidance_scale: float
 ) -> None:
     ours = drawn(pipeline, guidance_scale=guidance_scale)
-    torch.testing.assert_close(
-        ours, plain_call(pipeline, PROMPTS, guidance_scale), atol=1e-5, rtol=0
-    )
+    assert torch.equal(ours, plain_call(pipeline, PROMPTS, guidance_scale))
+
+
+def test_many_prompts_are_encoded_as_each_of_them_is(pipeline: StableDiffusionPipeline) -> None:
+    prompts = PromptSet(tuple(f"a red ring above {number} stars" for number in range(20)), seed=0)
+    together = encode_prompts(pipeline, prompts)
+    for row in (0, 15, 16, 19):
+        embeds, empty = pipeline.encode_prompt(prompts.prompts[row], pipeline.device, 1, True)
+        given = together.arguments(range(row, row + 1))
+        torch.testing.assert_close(given["prompt_embeds"], embeds, atol=1e-5, rtol=0)
+        torch.testing.assert_close(given["negative_prompt_embeds"], empty, atol=1e-5, rtol=0)
+        assert torch.equal(given["latents"], prompts.noise(range(row, row + 1), LATENTS))
 
 
 def test_guidance_matters(pipeline: StableDiffusionPipeline, pictures: Tensor) -> None:
@@ -127,13 +143,43 @@ def test_noise_added_at_every_step_belongs_to_the_prompt_too(pipeline_folder: st
     assert (other_seed - pictures).abs().amax(dim=(1, 2, 3)).min() > 1e-3
 
 
-def test_bf16_is_close_and_answers_in_fp32(
-    pipeline: StableDiffusionPipeline, pictures: Tensor
-) -> None:
-    rounded = drawn(pipeline, precision="bf16")
+def test_bf16_is_close_and_answers_in_fp32(pipeline_folder: str, pictures: Tensor) -> None:
+    rounded = drawn(load_pipeline(pipeline_folder), precision="bf16")
     assert rounded.dtype == torch.float32
     assert 0 < (rounded - pictures).abs().mean() < 0.02
-    assert pipeline.unet.dtype == torch.float32
+
+
+def test_bf16_differs_from_stock_under_autocast_by_the_rounded_norms_alone(
+    pipeline_folder: str,
+) -> None:
+    """Autocast rounds all other weights at every use to what they are rounded to here."""
+    pipeline = load_pipeline(pipeline_folder)
+    for part in (pipeline.unet, pipeline.vae):
+        for module in part.modules():
+            if isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
+                module.weight.copy_(module.weight.bfloat16())
+                module.bias.copy_(module.bias.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16):
+        stock = plain_call(pipeline, PROMPTS, SAMPLING.guidance_scale)
+    torch.testing.assert_close(drawn(pipeline, precision="bf16"), stock.float(), atol=0.02, rtol=0)
+
+
+def test_the_memory_format_changes_no_more_than_rounding(
+    pipeline_folder: str, pictures: Tensor
+) -> None:
+    pipeline = load_pipeline(pipeline_folder)
+    ours = drawn(pipeline, memory_format="channels_last")
+    assert pipeline.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    assert pipeline.vae.decoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours, pictures, atol=1e-5, rtol=0)
+
+
+def test_a_pipeline_in_another_precision_is_not_drawn_with(
+    pipeline: StableDiffusionPipeline,
+) -> None:
+    bf16 = SAMPLING.model_copy(update={"precision": "bf16"})
+    with pytest.raises(ValueError, match=r"float32, not bf16: convert\(\) comes before"):
+        generate(pipeline, PROMPTS, encode_prompts(pipeline, PROMPTS), bf16)
 
 
 @pytest.mark.parametrize(
@@ -143,11 +189,33 @@ def test_bf16_is_close_and_answers_in_fp32(
         {"guidance_scale": 0.5},
         {"batch_size": 0},
         {"precision": "fp8"},
+        {"memory_format": "channels_first"},
         {"steps": 50},
     ],
     ids=str,
 )
 def test_impossible_settings_are_refused(values: dict[str, object]) -> None:
     (field,) = values
+    for model in (SamplingSettings, SamplingChoice):
+        with pytest.raises(ValidationError, match=field):
+            model.model_validate(values)
+
+
+@pytest.mark.parametrize("field", ["precision", "batch_size", "memory_format"])
+def test_only_a_choice_leaves_something_open(field: str) -> None:
+    choice = SamplingChoice.model_validate({"num_inference_steps": 7, field: "auto"})
+    assert choice.left_open == (field,)
+    start = choice.start()
+    assert start.left_open == ()
+    assert start.num_inference_steps == 7
     with pytest.raises(ValidationError, match=field):
-        SamplingSettings.model_validate(values)
+        SamplingSettings.model_validate({field: "auto"})
+
+
+@pytest.mark.parametrize("value", [0, 2.0, True, "many"])
+def test_a_batch_size_is_refused_in_one_line(value: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        SamplingChoice.model_validate({"batch_size": value})
+    [problem] = caught.value.errors()
+    assert problem["loc"] == ("batch_size",)
+    assert problem["msg"] == 'Value error, give a whole number of 1 or more, or "auto"'

@@ -329,6 +329,7 @@ def test_a_written_file_says_every_value_that_counts(file: Path) -> None:
         "guidance_scale": 7.5,
         "precision": "fp32",
         "batch_size": 32,
+        "memory_format": "contiguous",
     }
     assert written["comparison"]["prompts"]["seed"] == 1
 

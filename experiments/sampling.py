@@ -1,0 +1,67 @@
+"""What an experiment leaves open about how pictures are drawn, found out where they will be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import RayTaskError
+from rich.console import Console
+
+from evaluators.generation import SamplingChoice, SamplingSettings
+from evaluators.pipelines import load_pipeline
+from evaluators.ray_session import ray_session
+from evaluators.sampling_probe import Trial, probe
+from experiments.experiment import Experiment
+from experiments.models import pipeline_source
+
+_SECTIONS = ("evaluation", "comparison")
+
+
+def settle_sampling(experiment: Experiment, console: Console) -> Experiment:
+    """The experiment with values in the place of every ``auto`` of its sampling.
+
+    A probe on one of the evaluators' CPUs finds them; see :mod:`evaluators.sampling_probe`. They
+    then stand in the run's folder, so that whoever goes on with it draws the same pictures.
+
+    Raises:
+        ConnectionError: if there is no cluster at the experiment's address.
+        ValueError: if memory does not suffice for one small batch.
+    """
+    settled: dict[str, Any] = {}
+    for name in _SECTIONS:
+        section = getattr(experiment, name)
+        if section.sampling.left_open:
+            console.print(f"{name}: trying what is fastest for {_listed(section.sampling)} ...")
+            best = _probe_on_worker(experiment, section.sampling, section.prompts.count, console)
+            settled[name] = section.model_copy(update={"sampling": best})
+    return experiment.model_copy(update=settled)
+
+
+def _listed(choice: SamplingChoice) -> str:
+    return ", ".join(choice.left_open)
+
+
+def _probe_on_worker(
+    experiment: Experiment, choice: SamplingChoice, prompts: int, console: Console
+) -> SamplingSettings:
+    workers = experiment.workers
+    pipeline = pipeline_source(experiment.model.pipeline)
+    with ray_session(workers.threads, workers.address):
+        task: Any = ray.remote(num_cpus=workers.threads)(_probe)
+        try:
+            best, trials = ray.get(task.remote(pipeline, choice, prompts, workers.threads))
+        except RayTaskError as error:
+            raise error.cause from None
+    for trial in trials:
+        console.print(f"  {trial}{' (chosen)' if trial is best else ''}", highlight=False)
+    settings: SamplingSettings = best.settings
+    return settings
+
+
+def _probe(
+    pipeline: str, choice: SamplingChoice, prompts: int, threads: int
+) -> tuple[Trial, list[Trial]]:
+    torch.set_num_threads(threads)
+    return probe(load_pipeline(pipeline), choice, prompts)

@@ -1,0 +1,66 @@
+"""What an experiment leaves open of its sampling is settled before a run begins, and stays so."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from evaluators.generation import SamplingChoice, SamplingSettings
+from evaluators.sampling_probe import Trial
+from experiments import sampling
+from experiments.experiment import Experiment, load_experiment
+from experiments.sampling import settle_sampling
+
+OPEN = (
+    "evaluation.prompts.count=2",
+    "evaluation.sampling.batch_size=auto",
+    "evaluation.sampling.precision=fp32",
+)
+
+
+@pytest.fixture
+def experiment() -> Experiment:
+    return load_experiment(Path("demo"), OPEN)
+
+
+def test_nothing_open_is_left_as_it_is_without_a_worker() -> None:
+    settled = load_experiment(Path("demo"))
+    assert settle_sampling(settled, Console(quiet=True)) == settled
+
+
+def test_only_what_is_open_is_settled_and_stands_in_the_file(
+    monkeypatch: pytest.MonkeyPatch, experiment: Experiment, tmp_path: Path
+) -> None:
+    asked: list[tuple[SamplingChoice, int]] = []
+
+    def invented(
+        experiment: Experiment, choice: SamplingChoice, prompts: int, console: Console
+    ) -> SamplingSettings:
+        asked.append((choice, prompts))
+        return choice.start().model_copy(update={"batch_size": 16})
+
+    monkeypatch.setattr(sampling, "_probe_on_worker", invented)
+    settled = settle_sampling(experiment, Console(quiet=True))
+    assert asked == [(experiment.evaluation.sampling, 2)]
+    file = tmp_path / "experiment.toml"
+    file.write_text(settled.to_toml())
+    read = load_experiment(file)
+    assert read.evaluation.sampling == SamplingChoice(
+        num_inference_steps=8, guidance_scale=4.0, batch_size=16
+    )
+    assert read.comparison == experiment.comparison
+    assert read.evaluation.sampling.left_open == ()
+
+
+def test_a_worker_tries_and_its_trials_are_shown(experiment: Experiment) -> None:
+    shown = io.StringIO()
+    settled = settle_sampling(experiment, Console(file=shown, width=200))
+    assert settled.evaluation.sampling.batch_size == 2  # no more than the prompts
+    lines = shown.getvalue().splitlines()
+    assert lines[0] == "evaluation: trying what is fastest for batch_size ..."
+    assert lines[1].startswith(f"  {Trial(settled.evaluation.sampling, 1.0)}".removesuffix("1/s"))
+    assert lines[1].endswith("/s (chosen)")
+    assert len(lines) == 2
