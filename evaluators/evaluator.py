@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from evaluators.generation import SamplingSettings, convert, encode_prompts, generate
 from evaluators.job import Scores
-from evaluators.pipelines import load_pipeline
+from evaluators.pipelines import Pipeline, load_pipeline
 from evaluators.prompts import PromptSet
 from evaluators.scorers import Scorer, ScorerSettings
 from evaluators.scorers.dual_encoder import Device
@@ -87,4 +88,15 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         flat = weights[name].detach().contiguous().cpu().view(-1)
         digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def companions_digest(pipeline: Pipeline) -> str:
+    """Twelve hexadecimal digits for all of a pipeline but its UNet."""
+    digest = hashlib.sha256()
+    for name, part in sorted(pipeline.components.items()):
+        if isinstance(part, nn.Module) and name != "unet":
+            digest.update(f"{name} {weights_digest(part.state_dict())}".encode())
+    scheduler = {k: v for k, v in pipeline.scheduler.config.items() if not k.startswith("_")}
+    digest.update(json.dumps([type(pipeline.scheduler).__name__, scheduler], default=str).encode())
     return digest.hexdigest()[:12]

@@ -112,12 +112,15 @@ class EvaluationSection(_Section):
     Attributes:
         scorer: what the search goes by.
         second: another judge, whose scores stand beside the first one's.
+        store: where scores are kept and looked up: a file, or a URL of a database
+            (``postgresql://...``), that searches share; ``evaluations.db`` of the run by default.
     """
 
     prompts: PromptsSection = PromptsSection()
     sampling: SamplingChoice = SamplingChoice()
     scorer: ScorerSettings = ClipModel(name="shapes")
     second: ScorerSettings | None = None
+    store: str | None = None
 
 
 class SearchSection(_Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 from evaluators.prompts import PromptSet
@@ -16,7 +17,8 @@ def prompt_set(section: PromptsSection, split: Split) -> PromptSet:
 
     Args:
         section: source, number and seed.
-        split: of the shapes world; a file's prompts are taken as they are.
+        split: of the shapes world; a file's prompts are taken as they are, in random order, for
+            races judge by the first of them and files are often sorted by kind.
 
     Raises:
         ExperimentError: if the file is missing, damaged, or too short.
@@ -29,12 +31,13 @@ def prompt_set(section: PromptsSection, split: Split) -> PromptSet:
             tuple(tuple(scene.distractors()) for scene in scenes),
         )
     known = read_prompts(Path(section.source))
-    prompts = known[section.skip : section.skip + section.count]
+    prompts = list(known[section.skip : section.skip + section.count])
     if len(prompts) < section.count:
         raise ExperimentError(
             f"{section.source}: has {len(known)} different prompts, fewer than {section.count} "
             f"after the first {section.skip}; lower prompts.count or add prompts"
         )
+    random.Random(section.seed).shuffle(prompts)
     return PromptSet(tuple(prompts), section.seed)
 
 

@@ -11,14 +11,14 @@ import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
 from torch import Tensor
 
-from evaluators.evaluator import EvaluatorSpec, weights_digest
+from evaluators.evaluator import EvaluatorSpec, companions_digest, weights_digest
 from evaluators.latency import TableLatency
 from evaluators.pipelines import Pipeline, load_pipeline
 from evaluators.pool import EvaluatorPool, Evaluators
@@ -89,12 +89,13 @@ class Parts:
     def full(self) -> Architecture:
         return self.latency.inventory.full()
 
-    @property
+    @cached_property
     def conditions(self) -> str:
-        """What CLIP scores depend on besides architecture and weights."""
+        """What scores depend on besides architecture and weights, wherever the pipeline lies."""
         spec = self.spec
         judges = [judge.model_dump() for judge in spec.judges]
-        return json.dumps([spec.pipeline, spec.prompts.id, spec.sampling.model_dump(), *judges])
+        parts = [companions_digest(self.pipeline), spec.prompts.id, spec.sampling.model_dump()]
+        return json.dumps([*parts, *judges])
 
 
 def prepare(experiment: Experiment) -> Parts:
@@ -233,6 +234,18 @@ def search(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) ->
     return comparison
 
 
+def open_store(experiment: Experiment, folder: RunFolder, conditions: str) -> EvaluationStore:
+    """Where the scores of a search are kept: its own, or one that it shares.
+
+    Raises:
+        StoreError: if it is damaged or cannot be reached.
+    """
+    shared = experiment.evaluation.store
+    if shared is None:
+        return EvaluationStore(folder.evaluations, conditions)
+    return EvaluationStore(shared if "://" in shared else Path(shared), conditions)
+
+
 def _introduction(parts: Parts) -> str:
     latency, name = parts.latency, parts.latency.table.metadata.name
     full, smallest = latency(parts.full), latency(latency.inventory.smallest())
@@ -258,6 +271,12 @@ def _evolve(
             log.say(f"round {decision.round}: {line}")
         write_report(folder.report, report_data(parts, folder, state))
 
+    evaluations = Evaluations(
+        evaluators,
+        open_store(experiment, folder, parts.conditions),
+        len(parts.spec.prompts),
+        parts.latency,
+    )
     evolution = Evolution(
         EvolutionSettings(
             target_ms=parts.target_ms,
@@ -271,19 +290,16 @@ def _evolve(
         ),
         parts.latency,
         trainer,
-        Evaluations(
-            evaluators,
-            EvaluationStore(folder.evaluations, parts.conditions),
-            len(parts.spec.prompts),
-            parts.latency,
-        ),
+        evaluations,
         parts.spec.sampling.batch_size,
         state,
         folder.state,
         partial(track, log.console),
         on_decision,
     )
-    return evolution.run()
+    answer = evolution.run()
+    log.say(f"pictures: {evaluations.asked} asked for, of which {evaluations.drawn} were drawn")
+    return answer
 
 
 def _draw(

@@ -47,6 +47,9 @@ class Evaluations:
         store: where scores are kept, and looked up before anything is drawn.
         prompts: how many there are.
         latency: of any architecture, in ms, which the store keeps with its scores.
+
+    Attributes:
+        drawn: pictures that had to be drawn so far.
     """
 
     def __init__(
@@ -57,10 +60,17 @@ class Evaluations:
         latency: Callable[[Architecture], float],
     ) -> None:
         self.prompts = prompts
+        self.drawn = 0
+        self._asked: dict[tuple[str, str], int] = {}
         self._scorer = scorer
         self._store = store
         self._latency = latency
         self._weights, self._round = "", 0
+
+    @property
+    def asked(self) -> int:
+        """Different pictures that were asked for so far, drawn or known from the store."""
+        return sum(self._asked.values())
 
     def use(self, weights: Mapping[str, Tensor], round_: int) -> str:
         """Score with these weights from now on; their digest."""
@@ -85,12 +95,15 @@ class Evaluations:
             for i, each in wanted.items()
             if len(known[i].first) < count
         ]
+        for key in ((i, self._weights) for i in wanted):
+            self._asked[key] = max(count, self._asked.get(key, 0))
         answers = self._scorer.scores(jobs) if jobs else ()
         for done, (job, scores) in enumerate(answers, start=1 + len(wanted) - len(jobs)):
             architecture = job.architecture
             self._check(job, scores)
             self._store.add(job, self._weights, scores, self._latency(architecture), self._round)
             known[architecture.id] += scores
+            self.drawn += len(job.rows)
             on_progress(done, {"CLIP": mean(known[architecture.id].first)})
         return {i: scores[:count] for i, scores in known.items()}
 

@@ -11,7 +11,12 @@ import pytest
 import torch
 from small_models import PROMPTS, SAMPLING
 
-from evaluators.evaluator import Evaluator, EvaluatorSpec, weights_digest
+from evaluators.evaluator import (
+    Evaluator,
+    EvaluatorSpec,
+    companions_digest,
+    weights_digest,
+)
 from evaluators.generation import encode_prompts, generate
 from evaluators.pipelines import load_pipeline
 from evaluators.scorers import CaptionAccuracy
@@ -98,7 +103,7 @@ def test_texts_and_noise_are_made_once_for_all_architectures(
 
     monkeypatch.setattr(type(PROMPTS), "noise", made_anew)
     evaluator.pipeline.text_encoder.forward = made_anew
-    evaluator.scorer.model.encode_text = made_anew
+    evaluator.scorers[0].encoder.model.encode_text = made_anew
     assert evaluator.scores(full).first == before
     assert evaluator.scores(reduced(evaluator)).first != before
 
@@ -223,3 +228,16 @@ def test_the_digest_sees_values_not_memory_layout() -> None:
     weight = torch.arange(6.0).view(2, 3)
     assert weights_digest({"a": weight.T}) == weights_digest({"a": weight.T.contiguous()})
     assert weights_digest({"a": weight.T}) != weights_digest({"a": weight})
+
+
+def test_what_else_pictures_depend_on_has_a_digest(pipeline_folder: str, tmp_path: Path) -> None:
+    """Not the folder, nor the UNet, whose weights have their own."""
+    pipeline = load_pipeline(pipeline_folder)
+    digest = companions_digest(pipeline)
+    moved = load_pipeline(str(shutil.copytree(pipeline_folder, tmp_path / "elsewhere")))
+    moved.unet.conv_in.weight.data += 1
+    assert companions_digest(moved) == digest
+    moved.vae.decoder.conv_in.weight.data += 1
+    assert companions_digest(moved) != digest
+    pipeline.scheduler.register_to_config(beta_end=0.5)
+    assert companions_digest(pipeline) != digest

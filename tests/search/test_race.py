@@ -21,7 +21,8 @@ from supernet.architecture import Architecture
 
 INVENTORY = toy_inventory()
 FULL = INVENTORY.full()
-PROMPTS, BATCH = 1024, 4
+BASE_MS = toy_latency()(FULL)
+PROMPTS = 1024
 SEARCHES = 20
 
 
@@ -215,3 +216,21 @@ def test_what_cannot_be_told_from_zero_is_said_to_be_so(tmp_path: Path) -> None:
     lines = [line for line in decision.explain() if "not distinguishable from zero" in line]
     assert len(lines) == len(doubtful)
     assert all(abs(c.delta_clip) <= c.margin < math.inf for c in doubtful)
+
+
+def test_a_new_target_asks_again_and_draws_only_what_it_decides_for(tmp_path: Path) -> None:
+    """Scores outlive their question: the same weights and prompts, another latency to reach."""
+    store = MemoryStore()
+    answers = []
+    for name, share in (("first", 0.75), ("again", 0.75), ("other", 0.85)):
+        found = search(tmp_path / name, 0, racing=False, recheck=0, target_ms=share * BASE_MS)
+        found.folder.mkdir()
+        found.constant_weights, found.store = True, store
+        found.run()
+        answers.append(found)
+    first, again, other = answers
+    assert first.evaluations.drawn == first.evaluations.asked
+    assert again.evaluations.drawn == 0
+    assert again.told == first.told
+    assert taken(other) != taken(first)
+    assert other.evaluations.drawn == PROMPTS < other.evaluations.asked

@@ -215,6 +215,7 @@ class ToySearch:
     prompts: int = PROMPTS
     told: list[Decision] = field(default_factory=list)
     evaluated: list[tuple[str, str]] = field(default_factory=list)
+    evaluations: Evaluations = field(init=False)
 
     @property
     def state_path(self) -> Path:
@@ -227,11 +228,12 @@ class ToySearch:
         trainer = ToyTrainer(self.clock, constant=self.constant_weights)
         scorer = ToyScorer(self.truth, self.order, self.clock)
         scorer.evaluated = self.evaluated
+        self.evaluations = Evaluations(scorer, self.store, self.prompts, self.latency)
         evolution = Evolution(
             self.settings,
             self.latency,
             trainer,
-            Evaluations(scorer, self.store, self.prompts, self.latency),
+            self.evaluations,
             PROMPTS,
             self.load_state(),
             self.state_path,
