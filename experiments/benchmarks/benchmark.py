@@ -23,7 +23,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Column, Table
 
-BENCHMARKS = ("robustness", "supernet", "tables", "train", "world")
+BENCHMARKS = ("robustness", "scale", "supernet", "tables", "train", "world")
 _PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "ray")
 
 

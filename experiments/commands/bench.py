@@ -10,7 +10,7 @@ import typer
 
 def bench(
     name: Annotated[
-        str | None, typer.Argument(help="robustness, supernet, tables, train or world")
+        str | None, typer.Argument(help="robustness, scale, supernet, tables, train or world")
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="every benchmark")] = False,
     quick: Annotated[bool, typer.Option(help="the same on less, within a minute")] = False,
