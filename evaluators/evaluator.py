@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from evaluators.generation import SamplingSettings, convert, encode_prompts, generate
 from evaluators.job import Scores
+from evaluators.memory import Portions
 from evaluators.pipelines import Pipeline, load_pipeline
 from evaluators.prompts import PromptSet
 from evaluators.scorers import Scorer, ScorerSettings
@@ -54,11 +55,21 @@ class EvaluatorSpec:
 
 
 class Evaluator:
-    """A model replica that scores architectures; prompts are encoded once."""
+    """A model replica that scores architectures; prompts are encoded once.
 
-    def __init__(self, spec: EvaluatorSpec) -> None:
+    Args:
+        spec: what it answers.
+        device: of torch, where pictures are drawn.
+
+    Attributes:
+        notes: what it had to change to go on, in words.
+    """
+
+    def __init__(self, spec: EvaluatorSpec, device: str = "cpu") -> None:
         self.spec = spec
-        self.pipeline = load_pipeline(spec.pipeline)
+        self.notes: list[str] = []
+        self._portions = Portions(spec.sampling.batch_size)
+        self.pipeline = load_pipeline(spec.pipeline).to(device)
         convert(self.pipeline, spec.sampling)
         self.supernet = Supernet(self.pipeline.unet)
         self.scorers = spec.open_scorers(self.pipeline.device)
@@ -70,9 +81,20 @@ class Evaluator:
 
     def images(self, architecture: Architecture, rows: range | None = None) -> Tensor:
         """Pictures of the prompts, or of some of them, ``(n, 3, height, width)`` in [0, 1]."""
-        spec = self.spec
+        rows = rows if rows is not None else range(len(self.spec.prompts))
+        before = self._portions.size
         with self.supernet.running(architecture):
-            return generate(self.pipeline, spec.prompts, self.conditioning, spec.sampling, rows)
+            images = self._portions(rows, self._draw)
+        if self._portions.size < before:
+            self.notes.append(
+                f"no memory for {before} pictures at a time; goes on with {self._portions.size}, "
+                "which may change the last bits of scores"
+            )
+        return images
+
+    def _draw(self, rows: range) -> Tensor:
+        spec = self.spec
+        return generate(self.pipeline, spec.prompts, self.conditioning, spec.sampling, rows)
 
     def scores(self, architecture: Architecture, rows: range | None = None) -> Scores:
         """Scores of all prompts, or of some of them, in their order."""

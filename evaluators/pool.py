@@ -1,59 +1,33 @@
-"""Evaluators as Ray actors: model replicas that share the work of scoring architectures."""
+"""A pool of evaluators that share the work of scoring architectures."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import reduce
+from itertools import chain
+from math import isfinite
+from operator import add
 from types import TracebackType
-from typing import Any
 
-import ray
-import torch
-from ray.util import ActorPool
 from torch import Tensor
 
-from evaluators.evaluator import Evaluator, EvaluatorSpec, weights_digest
+from evaluators.crew import Model, RayCrew, alive_nodes, resources_of
+from evaluators.dispatch import Dispatcher
+from evaluators.evaluator import EvaluatorSpec, weights_digest
 from evaluators.job import Job, Scores
+from evaluators.placement import Placement
+from evaluators.pool_events import OnEvent, PoolEvent
 from evaluators.ray_session import ray_session
+from evaluators.worker import EvaluatorFactory, load_evaluator
 from supernet.architecture import Architecture
 
+ONE_THREAD = Placement()
 
-class _Worker:
-    """What runs in an actor.
 
-    Everything comes with every call and is loaded when it is new, so that an actor which was
-    restarted has it too. (Ray cannot restart one whose constructor took a large value.)
-    """
-
-    def __init__(self, threads: int) -> None:
-        torch.set_num_threads(threads)
-        self.evaluator: Evaluator | None = None
-        self.loaded: str | None = None
-
-    def scores(
-        self, spec: EvaluatorSpec, digest: str, weights: Mapping[str, Tensor], job: Job
-    ) -> tuple[Job, Scores]:
-        return job, self._ready(spec, digest, weights).scores(job.architecture, job.rows)
-
-    def images(
-        self,
-        spec: EvaluatorSpec,
-        digest: str,
-        weights: Mapping[str, Tensor],
-        architecture: Architecture,
-        rows: range,
-    ) -> Tensor:
-        return self._ready(spec, digest, weights).images(architecture, rows)
-
-    def _ready(self, spec: EvaluatorSpec, digest: str, weights: Mapping[str, Tensor]) -> Evaluator:
-        if self.evaluator is None or self.evaluator.spec != spec:
-            self.evaluator = self.loaded = None  # first, so that two models are never held at once
-            self.evaluator = Evaluator(spec)
-        if digest != self.loaded:
-            self.evaluator.load_weights(weights)
-            self.loaded = digest
-        return self.evaluator
+def _untold(event: PoolEvent) -> None:
+    """For those who do not ask what happens to the workers."""
 
 
 class EvaluatorPool:
@@ -61,10 +35,14 @@ class EvaluatorPool:
 
     Args:
         workers: number of actors; by default as many as this machine, or the cluster, has room for.
-        threads: CPU threads, and Ray CPUs, of each actor.
+        needed: how many of them the cluster must have room for at the beginning, all by default.
+            The others join as it grows.
+        placement: what each takes of its node.
         address: of a Ray cluster; by default ``RAY_ADDRESS`` if set, else a local Ray that
             is started here and stopped on leaving.
         spare_cpus: CPUs of Ray that are left to others, such as workers that train.
+        on_event: told what happens to the workers, while their answers are waited for.
+        factory: makes the evaluators.
 
     Raises:
         ConnectionError: if there is no cluster at ``address``.
@@ -75,17 +53,22 @@ class EvaluatorPool:
         self,
         workers: int | None = None,
         *,
-        threads: int = 1,
+        needed: int | None = None,
+        placement: Placement = ONE_THREAD,
         address: str | None = None,
         spare_cpus: int = 0,
+        on_event: OnEvent = _untold,
+        factory: EvaluatorFactory = load_evaluator,
     ) -> None:
-        local = workers or max(1, (os.cpu_count() or 1) // threads)
+        local = workers or max(1, (os.cpu_count() or 1) // placement.threads)
         with ExitStack() as stack:
-            stack.enter_context(ray_session(local * threads + spare_cpus, address))
-            self.workers = _workers_with_room(workers, threads, spare_cpus)
+            stack.enter_context(ray_session(local * placement.threads + spare_cpus, address))
+            least = min(filter(None, (needed, workers)), default=1)
+            room = _check_room(least, placement, spare_cpus)
+            self.workers = workers or room
+            self._crew = RayCrew(self.workers, placement, spare_cpus, factory, on_event)
             self._session = stack.pop_all()
-        actor: Any = ray.remote(num_cpus=threads, max_restarts=-1, max_task_retries=-1)(_Worker)
-        self._actors = [actor.remote(threads) for _ in range(self.workers)]
+        self._dispatcher = Dispatcher(self._crew, on_event)
 
     def __enter__(self) -> EvaluatorPool:
         return self
@@ -96,27 +79,26 @@ class EvaluatorPool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for actor in self._actors:
-            ray.kill(actor)
+        self._crew.close()
         self._session.close()
 
     def evaluators(self, spec: EvaluatorSpec) -> Evaluators:
         """The actors as evaluators of one kind; one kind at a time, as each replaces the last."""
-        return Evaluators(self._actors, spec)
+        return Evaluators(self._crew, self._dispatcher, spec)
 
 
 class Evaluators:
     """The evaluators of a pool, for one :class:`EvaluatorSpec`.
 
-    What they answer does not depend on their number: every architecture is scored, and every batch
-    drawn, by one of them, with the same number of threads.
+    What they answer does not depend on their number, nor on what becomes of them: every batch is
+    drawn and judged by one of them, with the same number of threads.
     """
 
-    def __init__(self, actors: Sequence[Any], spec: EvaluatorSpec) -> None:
+    def __init__(self, crew: RayCrew, dispatcher: Dispatcher, spec: EvaluatorSpec) -> None:
         self.spec = spec
-        self._actors = actors
-        self._shared_spec = ray.put(spec)
-        self._weights: tuple[str, Any] | None = None
+        self._crew = crew
+        self._dispatcher = dispatcher
+        self._model: Model | None = None
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> str:
         """Hand new UNet weights to all evaluators, through the object store, once.
@@ -125,9 +107,9 @@ class Evaluators:
             The weights' digest, which scores are recorded under.
         """
         digest = weights_digest(weights)
-        if self._weights is None or self._weights[0] != digest:
-            shared = {name: value.detach().cpu() for name, value in weights.items()}
-            self._weights = (digest, ray.put(shared))
+        if self._model is None or self._model.digest != digest:
+            on_cpu = {name: value.detach().cpu() for name, value in weights.items()}
+            self._model = Model.put(self.spec, digest, on_cpu)
         return digest
 
     def scores(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Scores]]:
@@ -135,41 +117,66 @@ class Evaluators:
 
         Raises:
             RuntimeError: if no weights were loaded yet.
+            EvaluatorError: if a batch failed on three evaluators.
         """
-        model = self._model()
-        yield from ActorPool(self._actors).map_unordered(
-            lambda actor, job: actor.scores.remote(*model, job), list(jobs)
-        )
+        self._use_model()
+        batches = [self._batches(job) for job in jobs]
+        places = [(job, part) for job, own in enumerate(batches) for part in range(len(own))]
+        found: list[dict[int, Scores]] = [{} for _ in jobs]
+        pieces = list(chain.from_iterable(batches))
+        for place, scores in self._dispatcher.answers("scores", pieces, _no_number):
+            job, part = places[place]
+            found[job][part] = scores
+            if len(found[job]) == len(batches[job]):
+                yield jobs[job], reduce(add, (scores for _, scores in sorted(found[job].items())))
 
     def images(self, architecture: Architecture) -> Iterator[Tensor]:
         """Pictures of all prompts in their order, a batch at a time; see :meth:`Evaluator.images`.
 
         Raises:
             RuntimeError: if no weights were loaded yet.
+            EvaluatorError: if a batch failed on three evaluators.
         """
-        model = self._model()
-        count, batch = len(self.spec.prompts), self.spec.sampling.batch_size
-        yield from ActorPool(self._actors).map(
-            lambda actor, rows: actor.images.remote(*model, architecture, rows),
-            [range(start, min(start + batch, count)) for start in range(0, count, batch)],
-        )
+        self._use_model()
+        batches = self._batches(Job(architecture, range(len(self.spec.prompts))))
+        early: dict[int, Tensor] = {}
+        following = 0
+        for place, images in self._dispatcher.answers("images", batches):
+            early[place] = images
+            while following in early:
+                yield early.pop(following)
+                following += 1
 
-    def _model(self) -> tuple[Any, str, Any]:
-        """What every call to an actor begins with."""
-        if self._weights is None:
+    def _batches(self, job: Job) -> list[Job]:
+        """A job in parts of one batch each, cut as an evaluator cuts it."""
+        size = self.spec.sampling.batch_size
+        rows = job.rows
+        return [
+            Job(job.architecture, rows[start : start + size]) for start in range(0, len(rows), size)
+        ]
+
+    def _use_model(self) -> None:
+        if self._model is None:
             raise RuntimeError("load_weights comes before scores and images")
-        return self._shared_spec, *self._weights
+        self._crew.use(self._model)
 
 
-def _workers_with_room(wanted: int | None, threads: int, spare_cpus: int) -> int:
-    """How many workers to start: actors beyond a cluster's room would be waited for for ever."""
-    cpus = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    room = min(sum(count // threads for count in cpus), (sum(cpus) - spare_cpus) // threads)
-    if (wanted or 1) > room:
+def _no_number(scores: Scores) -> bool:
+    return not all(map(isfinite, scores.first + scores.second))
+
+
+def _check_room(needed: int, placement: Placement, spare_cpus: int) -> int:
+    """How many workers the cluster has room for: others would be waited for for ever."""
+    nodes = resources_of(alive_nodes())
+    room = placement.room(nodes, spare_cpus)
+    if needed > room:
+        names = ["CPU", *(name for name in placement.bundle if name != "CPU")]
+        totals = [f"{sum(node.get(name, 0) for node in nodes):g} {name}s" for name in names]
         raise ValueError(
-            f"the Ray cluster has {sum(cpus)} CPUs on {len(cpus)} nodes"
-            f"{f', {spare_cpus} of them for training' if spare_cpus else ''}: room for {room} "
-            f"evaluators of {threads} threads, fewer than the {wanted or 1} needed; lower "
-            "workers.count (--workers) or workers.threads, or add nodes first"
+            f"the Ray cluster has {' and '.join(totals)} on {len(nodes)} nodes"
+            f"{f', {spare_cpus} CPUs of them for training' if spare_cpus else ''}: room for {room} "
+            f"evaluators of {placement}, fewer than the {needed} needed; lower "
+            "workers.count (--workers), workers.min_count or what each of them takes, or add "
+            "nodes first"
         )
-    return wanted or room
+    return room

@@ -12,6 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from evaluators.generation import SamplingChoice
+from evaluators.placement import Placement
 from evaluators.scorers import ClipModel, ScorerSettings
 from experiments.data.settings import DataSettings
 from experiments.scaling import ScalingSettings
@@ -167,14 +168,40 @@ class WorkersSection(_Section):
     """The Ray evaluators.
 
     Attributes:
-        count: how many; as many as this machine's cores allow by default.
+        count: how many are wanted; as many as this machine's cores, or the cluster, allow by
+            default. A cluster that grows later gets them later.
+        min_count: how many the cluster must have room for at the beginning; ``count`` by default.
         threads: CPU threads of each.
+        gpus: GPUs of each, or its share of one: four evaluators of 0.25 live on one GPU.
+        resources: amounts that each takes of the cluster's own resources, by name.
         address: of a Ray cluster; ``RAY_ADDRESS`` or a local Ray by default.
     """
 
     count: int | None = Field(None, ge=1)
+    min_count: int | None = Field(None, ge=1)
     threads: int = Field(1, ge=1)
+    gpus: float = Field(0.0, ge=0)
+    resources: dict[str, float] = {}
     address: str | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> WorkersSection:
+        if self.min_count is not None and self.min_count > (self.count or self.min_count):
+            raise ValueError(f"min_count {self.min_count} is more than count {self.count}")
+        if self.gpus > 1 and self.gpus % 1:
+            raise ValueError(f"gpus {self.gpus:g}: give a share of one GPU, or a whole number")
+        for name, amount in self.resources.items():
+            if name in ("CPU", "GPU", "memory") or amount <= 0:
+                raise ValueError(
+                    f"resources.{name} = {amount:g}: give a positive amount of a resource of the "
+                    "cluster's own; CPUs are 'threads' and GPUs 'gpus'"
+                )
+        return self
+
+    @property
+    def placement(self) -> Placement:
+        """What each takes of its node."""
+        return Placement(self.threads, self.gpus, self.resources)
 
 
 class ComparisonSection(_Section):

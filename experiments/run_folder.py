@@ -33,6 +33,7 @@ class RunFolder:
         self.result = path / "result.json"
         self.report = path / "report.html"
         self.log = path / "log.txt"
+        self.faults = path / "faults.jsonl"
 
     def check_free(self, overwrite: bool) -> None:
         """Refuse to write over another run.
@@ -90,6 +91,7 @@ class RunFolder:
             self.result,
             self.report,
             self.log,
+            self.faults,
         )
 
     def load_experiment(self) -> Experiment:

@@ -22,9 +22,11 @@ from evaluators.evaluator import EvaluatorSpec, companions_digest, weights_diges
 from evaluators.latency import TableLatency
 from evaluators.pipelines import Pipeline, load_pipeline
 from evaluators.pool import EvaluatorPool, Evaluators
+from evaluators.pool_events import PoolEvent
 from evaluators.scorers import Scorer
 from experiments.comparison import Comparison, Pictures, compare, draw, measure_distances
 from experiments.experiment import Experiment
+from experiments.fault_log import FaultLog, load_faults
 from experiments.models import pipeline_source, scorer_settings, supernet_weights
 from experiments.progress import track
 from experiments.prompts import check_disjoint, prompt_set
@@ -167,20 +169,22 @@ def settle(parts: Parts, console: Console) -> Parts:
     )
 
 
-def open_pool(parts: Parts, console: Console) -> EvaluatorPool:
+def open_pool(parts: Parts, folder: RunFolder, log: RunLog) -> EvaluatorPool:
     """Start the evaluators, before anything is written: their cluster may not be there.
 
     Raises:
         ConnectionError, ValueError: see :class:`EvaluatorPool`.
     """
     workers = parts.experiment.workers
-    console.print("starting the evaluators ...")
+    log.console.print("starting the evaluators ...")
     training = parts.experiment.training
     return EvaluatorPool(
         workers.count,
-        threads=workers.threads,
+        needed=workers.min_count,
+        placement=workers.placement,
         address=workers.address,
         spare_cpus=training.workers if training.on_ray else 0,
+        on_event=FaultLog(folder.faults, log),
     )
 
 
@@ -191,8 +195,9 @@ def search(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) ->
     samples, result and report.
     """
     experiment = parts.experiment
+    interrupted = folder.log.exists() and not folder.result.exists()
     log.say(_introduction(parts))
-    log.say(f"{pool.workers} evaluators of {experiment.workers.threads} CPU threads each")
+    log.say(f"{pool.workers} evaluators of {experiment.workers.placement} each")
     log.say(f"pictures are drawn in {parts.spec.sampling}")
     section, seed = experiment.training, experiment.seed
     trainer = RoundTrainer(
@@ -205,8 +210,9 @@ def search(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) ->
         partial(track, log.console),
     )
     state = SearchState.load(folder.state, parts.full)
-    if state.decisions:
-        log.say(f"going on after {len(state.decisions)} decisions")
+    if interrupted:
+        text = f"was interrupted, and goes on after {len(state.decisions)} decisions"
+        FaultLog(folder.faults, log)(PoolEvent.now("resumed", "search", text))
     found, weights = _evolve(parts, folder, log, trainer, state, pool.evaluators(parts.spec))
     weights = trainer.finish(weights, found)
     pictures = _draw(parts, log, pool.evaluators(parts.comparison), weights, found)
@@ -386,6 +392,7 @@ def report_data(parts: Parts, folder: RunFolder, state: SearchState) -> ReportDa
         samples=load_samples(folder.samples),
         result=json.loads(folder.result.read_text()) if folder.result.exists() else None,
         commands=commands(folder.path),
+        faults=load_faults(folder.faults),
     )
 
 

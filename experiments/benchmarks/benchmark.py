@@ -22,7 +22,16 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Column, Table
 
-BENCHMARKS = ("evaluator", "racing", "robustness", "supernet", "tables", "train", "world")
+BENCHMARKS = (
+    "evaluator",
+    "racing",
+    "robustness",
+    "scale",
+    "supernet",
+    "tables",
+    "train",
+    "world",
+)
 _PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "ray")
 
 

@@ -11,7 +11,9 @@ import typer
 def bench(
     name: Annotated[
         str | None,
-        typer.Argument(help="evaluator, racing, robustness, supernet, tables, train or world"),
+        typer.Argument(
+            help="evaluator, racing, robustness, scale, supernet, tables, train or world"
+        ),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="every benchmark")] = False,
     quick: Annotated[bool, typer.Option(help="the same on less, within a minute")] = False,

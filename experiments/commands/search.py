@@ -48,7 +48,7 @@ def search(
     log = RunLog(Console(), folder.log)
     log.console.print("loading models and tables ...")
     parts = settle(prepare(resolved), log.console)
-    with open_pool(parts, log.console) as pool:
+    with open_pool(parts, folder, log) as pool:
         folder.create(parts.experiment)
         _run(parts, folder, log, pool)
 
@@ -76,7 +76,7 @@ def resume(
     log = RunLog(Console(), folder.log)
     log.console.print("loading models and tables ...")
     parts = prepare(resolved)
-    with open_pool(parts, log.console) as pool:
+    with open_pool(parts, folder, log) as pool:
         _run(parts, folder, log, pool)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from evaluators.latency import TableLatency
+from evaluators.pool_events import PoolEvent
 from search.decision import Decision
 from supernet.architecture import Architecture
 from supernet.inventory import Inventory
@@ -45,6 +46,7 @@ class ReportData:
             (measured), ``clip_before``, ``clip_after``, ``caption_accuracy_before``,
             ``caption_accuracy_after`` and ``wall_s``; None while it runs.
         commands: command lines that repeat the run.
+        faults: what happened to its workers, in order.
     """
 
     title: str
@@ -55,6 +57,7 @@ class ReportData:
     samples: tuple[SampleSet, ...]
     result: Mapping[str, float] | None
     commands: tuple[str, ...]
+    faults: tuple[PoolEvent, ...] = ()
 
     @property
     def base(self) -> Architecture:

@@ -11,6 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from experiments.report.block_map import block_map
 from experiments.report.data import ReportData
+from experiments.report.faults import fault_list
 from experiments.report.look import KIND_COLORS
 from experiments.report.rounds import round_details
 from experiments.report.samples import sample_grid
@@ -49,6 +50,7 @@ def page(data: ReportData) -> str:
                 _stages_section(data),
                 _section("samples", "Samples", _samples(data)),
                 _section("decisions", "Decisions", _decisions(data)),
+                _section("workers", "What happened to the workers", fault_list(data.faults)),
                 _commands_section(data),
             ]
         ),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -17,11 +17,21 @@ from small_models import PROMPTS, SAMPLING
 
 from evaluators.evaluator import Evaluator, EvaluatorSpec, weights_digest
 from evaluators.job import Job
+from evaluators.placement import Placement
 from evaluators.pool import EvaluatorPool, Evaluators
 from evaluators.prompts import PromptSet
 from supernet.architecture import Architecture
 
 ByArchitecture = dict[str, tuple[float, ...]]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As the workers have."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def jobs_of(architectures: list[Architecture]) -> list[Job]:
@@ -37,16 +47,16 @@ def local_ray() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def one_worker(spec: EvaluatorSpec, local_ray: str) -> Iterator[Evaluators]:
+def one_worker(spec: EvaluatorSpec, local_ray: str) -> Iterator[EvaluatorPool]:
     with EvaluatorPool(workers=1) as pool:
-        yield pool.evaluators(spec)
+        yield pool
     assert ray.is_initialized()  # a Ray that was there before is left running
 
 
 @pytest.fixture(scope="module")
-def two_workers(spec: EvaluatorSpec, local_ray: str) -> Iterator[Evaluators]:
+def two_workers(spec: EvaluatorSpec, local_ray: str) -> Iterator[EvaluatorPool]:
     with EvaluatorPool(workers=2) as pool:
-        yield pool.evaluators(spec)
+        yield pool
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +73,8 @@ def architectures(evaluator: Evaluator) -> list[Architecture]:
 @pytest.fixture(scope="module")
 def expected(evaluator: Evaluator, architectures: list[Architecture]) -> ByArchitecture:
     """The scores that an evaluator without Ray gives, with one thread as the workers have."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    scores = {each.id: evaluator.scores(each).first for each in architectures}
-    torch.set_num_threads(threads)
-    return scores
+    with one_thread():
+        return {each.id: evaluator.scores(each).first for each in architectures}
 
 
 @pytest.fixture(scope="module")
@@ -82,58 +89,61 @@ def scores_of(evaluators: Evaluators, architectures: list[Architecture]) -> ByAr
     }
 
 
-def kill_workers(evaluators: Evaluators) -> None:
-    """End the processes of all actors, as a crash or a lack of memory would."""
-    for actor in evaluators._actors:
-        process = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()))
-        os.kill(process, signal.SIGKILL)
-
-
 def test_scores_are_the_same_bits_with_one_worker_and_with_two(
-    one_worker: Evaluators,
-    two_workers: Evaluators,
+    one_worker: EvaluatorPool,
+    two_workers: EvaluatorPool,
+    spec: EvaluatorSpec,
     weights: dict[str, torch.Tensor],
     architectures: list[Architecture],
     expected: ByArchitecture,
 ) -> None:
     assert len(set(expected.values())) > 1
-    for evaluators in (one_worker, two_workers):
+    for pool in (one_worker, two_workers):
+        evaluators = pool.evaluators(spec)
         assert evaluators.load_weights(weights) == weights_digest(weights)
         assert scores_of(evaluators, architectures) == expected
 
 
-def test_killed_workers_are_survived(
-    two_workers: Evaluators,
+def test_jobs_of_several_batches_are_shared_out_and_put_together(
+    two_workers: EvaluatorPool,
+    evaluator: Evaluator,
     weights: dict[str, torch.Tensor],
     architectures: list[Architecture],
-    expected: ByArchitecture,
 ) -> None:
-    two_workers.load_weights(weights)
-    results = two_workers.scores(jobs_of(architectures))
-    answers = [next(results)]
-    kill_workers(two_workers)  # with most architectures still to be scored
-    answers += results
-    assert {job.architecture.id: scores.first for job, scores in answers} == expected
+    spec = replace(evaluator.spec, sampling=SAMPLING.model_copy(update={"batch_size": 1}))
+    others = two_workers.evaluators(spec)
+    others.load_weights(weights)
+    jobs = [Job(architectures[0], range(1, 4)), Job(architectures[1], range(4))]
+    with one_thread():
+        alone = Evaluator(spec)
+        expected = [
+            tuple(alone.scores(job.architecture, range(row, row + 1)).first[0] for row in job.rows)
+            for job in jobs
+        ]
+    answers = dict(others.scores(jobs))
+    assert [answers[job].first for job in jobs] == expected
 
 
 def test_scores_follow_the_weights(
-    one_worker: Evaluators,
+    one_worker: EvaluatorPool,
+    spec: EvaluatorSpec,
     weights: dict[str, torch.Tensor],
     architectures: list[Architecture],
     expected: ByArchitecture,
 ) -> None:
     changed = {**weights, "conv_out.weight": 2 * weights["conv_out.weight"]}
-    assert one_worker.load_weights(changed) != weights_digest(weights)
-    other = scores_of(one_worker, architectures[:2])
+    evaluators = one_worker.evaluators(spec)
+    assert evaluators.load_weights(changed) != weights_digest(weights)
+    other = scores_of(evaluators, architectures[:2])
     assert all(other[each.id] != expected[each.id] for each in architectures[:2])
-    one_worker.load_weights(weights)
-    assert scores_of(one_worker, architectures[:1]) == {
+    evaluators.load_weights(weights)
+    assert scores_of(evaluators, architectures[:1]) == {
         architectures[0].id: expected[architectures[0].id]
     }
 
 
 def test_pictures_are_the_same_bits_in_their_order(
-    two_workers: Evaluators, evaluator: Evaluator, weights: dict[str, torch.Tensor]
+    two_workers: EvaluatorPool, evaluator: Evaluator, weights: dict[str, torch.Tensor]
 ) -> None:
     """Batches are shared out; the actors draw a second set of prompts after the first."""
     prompts = PromptSet(PROMPTS.prompts[::-1], seed=1)
@@ -142,16 +152,14 @@ def test_pictures_are_the_same_bits_in_their_order(
     )
     full = evaluator.supernet.full()
     reduced = full.without(list(full)[:1])
-    others = Evaluators(two_workers._actors, spec)
+    others = two_workers.evaluators(spec)
     others.load_weights(weights)
     expected = Evaluator(spec)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for architecture in (full, reduced):
-        batches = list(others.images(architecture))
-        assert [len(batch) for batch in batches] == [3, 1]
-        assert torch.equal(torch.cat(batches), expected.images(architecture))
-    torch.set_num_threads(threads)
+    with one_thread():
+        for architecture in (full, reduced):
+            batches = list(others.images(architecture))
+            assert [len(batch) for batch in batches] == [3, 1]
+            assert torch.equal(torch.cat(batches), expected.images(architecture))
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -226,14 +234,23 @@ def test_a_cluster_that_is_not_there_is_told_at_once(
 
 def test_a_cluster_is_filled_by_default(local_ray: str) -> None:
     for threads, workers in ((1, 4), (3, 1)):
-        with EvaluatorPool(threads=threads) as pool:
+        with EvaluatorPool(placement=Placement(threads)) as pool:
             assert pool.workers == workers
 
 
-@pytest.mark.parametrize(("workers", "threads", "room"), [(5, 1, 4), (2, 3, 1), (None, 5, 0)])
+@pytest.mark.parametrize(
+    ("workers", "needed", "threads", "room"),
+    [(5, None, 1, 4), (2, None, 3, 1), (None, None, 5, 0), (9, 5, 1, 4)],
+)
 def test_more_workers_than_a_cluster_has_room_for_are_refused(
-    local_ray: str, workers: int | None, threads: int, room: int
+    local_ray: str, workers: int | None, needed: int | None, threads: int, room: int
 ) -> None:
     """They would be waited for for ever."""
     with pytest.raises(ValueError, match=rf"4 CPUs on 1 nodes: room for {room} .*--workers"):
-        EvaluatorPool(workers, threads=threads)
+        EvaluatorPool(workers, needed=needed, placement=Placement(threads))
+
+
+def test_what_a_cluster_lacks_is_named(local_ray: str) -> None:
+    placement = Placement(gpus=0.5, resources={"big": 2})
+    with pytest.raises(ValueError, match=r"4 CPUs and 0 GPUs and 0 bigs on .*0\.5 GPU and 2 big"):
+        EvaluatorPool(1, placement=placement)
