@@ -15,6 +15,7 @@ from experiments.commands import (
     analyze,
     bench,
     export,
+    forecast,
     jobs,
     profile,
     report,
@@ -37,6 +38,7 @@ app.command()(analyze.analyze)
 app.command()(profile.profile)
 app.add_typer(tables.app, name="tables")
 app.add_typer(train.app, name="train")
+app.command()(forecast.forecast)
 app.command()(search.search)
 app.command()(search.resume)
 app.command()(submit.submit)

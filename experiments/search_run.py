@@ -197,6 +197,20 @@ def search(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) ->
     return comparison
 
 
+def evolution_settings(parts: Parts) -> EvolutionSettings:
+    """How the experiment wants Algorithm 1 to be run."""
+    section = parts.experiment.search
+    return EvolutionSettings(
+        target_ms=parts.target_ms,
+        rounds=section.rounds,
+        caution=section.caution,
+        recheck=section.recheck,
+        grow=section.grow,
+        growth=section.growth,
+        groups=section.groups,
+    )
+
+
 def _introduction(parts: Parts) -> str:
     latency, name = parts.latency, parts.latency.table.metadata.name
     full, smallest = latency(parts.full), latency(latency.inventory.smallest())
@@ -215,23 +229,13 @@ def _evolve(
     state: SearchState,
     evaluators: Evaluators,
 ) -> tuple[Architecture, Mapping[str, Tensor]]:
-    experiment = parts.experiment
-
     def on_decision(decision: Decision) -> None:
         for line in decision.explain():
             log.say(f"round {decision.round}: {line}")
         write_report(folder.report, report_data(parts, folder, state))
 
     evolution = Evolution(
-        EvolutionSettings(
-            target_ms=parts.target_ms,
-            rounds=experiment.search.rounds,
-            caution=experiment.search.caution,
-            recheck=experiment.search.recheck,
-            grow=experiment.search.grow,
-            growth=experiment.search.growth,
-            groups=experiment.search.groups,
-        ),
+        evolution_settings(parts),
         parts.latency,
         trainer,
         evaluators,

@@ -15,7 +15,7 @@ from experiments.cluster.connection import ClusterError
 
 # Names in a job's metadata.
 RUN, NAME, EXPERIMENT = "evounet_run", "evounet_name", "evounet_experiment"
-_COMMAND_NOT_FOUND = 127  # as a shell says it
+_REFUSED, _COMMAND_NOT_FOUND = 2, 127  # exit codes: of evounet for bad input, of a shell
 _LOST = (aiohttp.ClientError, RuntimeError, OSError)
 _RETRIES, _RETRY_S = 30, 1.0
 
@@ -128,9 +128,12 @@ def check_succeeded(client: Any, job: str) -> None:
     Raises:
         ClusterError: saying why it has not, and what can be done, in one line.
     """
-    if reason := failure(client, job):
-        remedy = f"go on with '{command(client, 'resume', job)}'"
-        raise ClusterError(f"job {job} has ended early: {reason}; {remedy}")
+    reason = failure(client, job)
+    if reason is None:
+        return
+    if client.get_job_info(job).driver_exit_code != _REFUSED:
+        reason += f"; go on with '{command(client, 'resume', job)}'"
+    raise ClusterError(f"job {job} has ended early: {reason}")
 
 
 def failure(client: Any, job: str) -> str | None:
@@ -147,7 +150,7 @@ def failure(client: Any, job: str) -> str | None:
         )
     if details.driver_exit_code is None:
         return " ".join((details.message or "for no reason that Ray knows").split())
-    return f"exit code {details.driver_exit_code}, {last_line(client, job)}"
+    return f"exit code {details.driver_exit_code}: {last_line(client, job)}"
 
 
 def last_line(client: Any, job: str) -> str:

@@ -1,0 +1,41 @@
+"""``evounet forecast``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.commands.options import Overrides
+
+
+def forecast(
+    experiment: Annotated[Path, typer.Argument(help="experiment file, or name of a preset")],
+    set_: Overrides = None,
+) -> None:
+    """Tell how long a search will take, by the number of workers, before it is launched.
+
+    One batch and one step of each training are timed on this machine: call it on one like those
+    that the search will run on. Every action counts with all prompts.
+
+    Example: evounet forecast my.toml --set evaluation.prompts.count=2000
+    """
+    from rich.console import Console
+
+    from experiments.experiment import load_experiment
+    from experiments.forecast import forecast as look_ahead
+    from experiments.search_run import prepare
+    from experiments.table_views import print_table
+
+    resolved = load_experiment(experiment, set_ or [])
+    console = Console()
+    console.print("loading models and tables, timing a batch and a training step ...")
+    ahead = look_ahead(prepare(resolved))
+    print_table(ahead.rounds_table())
+    rate = resolved.evaluation.sampling.batch_size / ahead.batch_s
+    typer.echo(
+        f"one evaluator of {resolved.workers.threads} threads draws and judges {rate:.3g} pictures "
+        "per second on this machine"
+    )
+    print_table(ahead.hours_table())
