@@ -11,7 +11,19 @@ from types import TracebackType
 
 import typer
 
-from experiments.commands import analyze, bench, export, profile, report, search, tables, train
+from experiments.commands import (
+    analyze,
+    bench,
+    export,
+    forecast,
+    jobs,
+    profile,
+    report,
+    search,
+    submit,
+    tables,
+    train,
+)
 
 _ROOMS = ("latency_tables", "supernet", "evaluators", "search", "experiments")
 
@@ -26,8 +38,11 @@ app.command()(analyze.analyze)
 app.command()(profile.profile)
 app.add_typer(tables.app, name="tables")
 app.add_typer(train.app, name="train")
+app.command()(forecast.forecast)
 app.command()(search.search)
 app.command()(search.resume)
+app.command()(submit.submit)
+app.add_typer(jobs.app, name="jobs")
 app.command()(export.export)
 app.command()(report.report)
 app.command()(bench.bench)

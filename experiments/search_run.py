@@ -252,6 +252,21 @@ def open_store(experiment: Experiment, folder: RunFolder, conditions: str) -> Ev
     return EvaluationStore(shared if "://" in shared else Path(shared), conditions)
 
 
+def evolution_settings(parts: Parts) -> EvolutionSettings:
+    """How the experiment wants Algorithm 1 to be run."""
+    section = parts.experiment.search
+    return EvolutionSettings(
+        target_ms=parts.target_ms,
+        rounds=section.rounds,
+        caution=section.caution,
+        recheck=section.recheck,
+        grow=section.grow,
+        growth=section.growth,
+        groups=section.groups,
+        race=section.race,
+    )
+
+
 def _introduction(parts: Parts) -> str:
     latency, name = parts.latency, parts.latency.table.metadata.name
     full, smallest = latency(parts.full), latency(latency.inventory.smallest())
@@ -270,8 +285,6 @@ def _evolve(
     state: SearchState,
     evaluators: Evaluators,
 ) -> tuple[Architecture, Mapping[str, Tensor]]:
-    experiment = parts.experiment
-
     def on_decision(decision: Decision) -> None:
         for line in decision.explain():
             log.say(f"round {decision.round}: {line}")
@@ -279,21 +292,12 @@ def _evolve(
 
     evaluations = Evaluations(
         evaluators,
-        open_store(experiment, folder, parts.conditions),
+        open_store(parts.experiment, folder, parts.conditions),
         len(parts.spec.prompts),
         parts.latency,
     )
     evolution = Evolution(
-        EvolutionSettings(
-            target_ms=parts.target_ms,
-            rounds=experiment.search.rounds,
-            caution=experiment.search.caution,
-            recheck=experiment.search.recheck,
-            grow=experiment.search.grow,
-            growth=experiment.search.growth,
-            groups=experiment.search.groups,
-            race=experiment.search.race,
-        ),
+        evolution_settings(parts),
         parts.latency,
         trainer,
         evaluations,

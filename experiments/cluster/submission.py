@@ -1,0 +1,68 @@
+"""Searches are sent to a cluster, as jobs that write their run folders on its head."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pydantic import ValidationError
+
+from experiments.cluster.connection import ClusterError
+from experiments.cluster.jobs import EXPERIMENT, NAME, RUN, SearchJob
+from experiments.cluster.upload import EXPERIMENT_FILE, write_job_files
+from experiments.experiment import Experiment
+
+_RUNS = "evounet-runs"  # in the home folder on the head
+
+
+def submit_search(client: Any, experiment: Experiment) -> str:
+    """Send a search to a cluster; the job's id.
+
+    Raises:
+        ClusterError: if the experiment names files that cannot go with it.
+    """
+    job = _new_id(experiment.name)
+    run = f"{_RUNS}/{job}"
+    command = f'evounet search {EXPERIMENT_FILE} --run "$HOME"/{run}'
+    metadata = {RUN: run, NAME: experiment.name, EXPERIMENT: experiment.model_dump_json()}
+    _submit(client, job, command, experiment, metadata)
+    return job
+
+
+def resume_search(client: Any, job: SearchJob) -> str:
+    """Send the continuation of a search, in the same run folder; the new job's id.
+
+    The files that its experiment names have to be here still.
+
+    Raises:
+        ClusterError: if they cannot go with it, or this evounet does not read the experiment.
+    """
+    try:
+        experiment = Experiment.model_validate_json(job.settings)
+    except ValidationError as error:
+        raise ClusterError(
+            f"job {job.id} was submitted by another version of evounet; resume it with that one"
+        ) from error
+    new = _new_id(job.name)
+    metadata = {RUN: job.run, NAME: job.name, EXPERIMENT: job.settings}
+    _submit(client, new, f"evounet resume {job.place}", experiment, metadata)
+    return new
+
+
+def _new_id(name: str) -> str:
+    return f"{name}-{secrets.token_hex(3)}"
+
+
+def _submit(
+    client: Any, job: str, command: str, experiment: Experiment, metadata: dict[str, str]
+) -> None:
+    with TemporaryDirectory() as folder:
+        variables = write_job_files(experiment, Path(folder))
+        client.submit_job(
+            entrypoint=command,
+            submission_id=job,
+            runtime_env={"working_dir": folder, "env_vars": variables},
+            metadata=metadata,
+        )
