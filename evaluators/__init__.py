@@ -1,1 +1,1 @@
-"""What an architecture is worth: pictures, their CLIP score, latency, and the workers for it."""
+"""What an architecture is worth: pictures, their scores, latency, and the workers for it."""

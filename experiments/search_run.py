@@ -138,8 +138,8 @@ def prepare(experiment: Experiment) -> Parts:
     target_ms = experiment.latency.target(latencies[0](inventory.full()))
     check_reachable(target_ms, latencies[0])
     check_training(pipeline, experiment.training, experiment.seed)
-    _check_scorers(spec, comparison)
     reference = find_reference(experiment.comparison)
+    _check_scorers(spec, comparison, reference)
     start = pipeline.unet.state_dict()
     if experiment.model.supernet is not None:
         start = load_unet_weights(supernet_weights(experiment.model.supernet), pipeline.unet)
@@ -147,11 +147,15 @@ def prepare(experiment: Experiment) -> Parts:
     return Parts(experiment, pipeline, start, latencies, target_ms, spec, comparison, reference)
 
 
-def _check_scorers(*specs: EvaluatorSpec) -> None:
-    """Open the judges for a prompt of each, as workers do for all, to hear of a fault early."""
+def _check_scorers(
+    spec: EvaluatorSpec, comparison: EvaluatorSpec, reference: Reference | None
+) -> None:
+    """Use the judges for a prompt of each, as is done later for all, to hear of a fault early."""
     opened: list[Scorer] = []  # kept, so that each model is loaded once
-    for spec in specs:
-        opened += replace(spec, prompts=spec.prompts.first(1)).open_scorers()
+    for each in (spec, comparison):
+        opened += replace(each, prompts=each.prompts.first(1)).open_scorers()
+    if reference is not None:
+        reference.features(spec.scorer)
 
 
 def settle(parts: Parts, console: Console) -> Parts:

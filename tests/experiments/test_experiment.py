@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import experiment as module
-from experiments.experiment import Experiment, ExperimentError, load_experiment
+from experiments.experiment import (
+    EvaluationSection,
+    Experiment,
+    ExperimentError,
+    load_experiment,
+)
 
 SMALL = """
 name = "small"
@@ -337,3 +343,11 @@ def test_a_written_file_says_every_value_that_counts(file: Path) -> None:
 @pytest.mark.parametrize("preset", sorted(module.PRESETS.glob("*.toml")), ids=lambda p: p.stem)
 def test_shipped_presets_are_valid(preset: Path) -> None:
     assert load_experiment(Path(preset.stem)) == load_experiment(preset)
+
+
+def test_the_examples_of_the_document_on_scorers_are_valid(file: Path) -> None:
+    text = Path("docs/scorers.md").read_text(encoding="utf-8")
+    sections, mix = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    for example in (sections, f"[evaluation]\n{mix}"):
+        file.write_text(SMALL + example)
+        assert load_experiment(file).evaluation.scorer != EvaluationSection().scorer
