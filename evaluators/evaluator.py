@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,10 @@ from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
 from supernet.architecture import Architecture
 from supernet.growth import load_weights
+from supernet.shared_prefix import SharedPrefix
 from supernet.supernet import Supernet
+
+_FEW_STEPS = 16  # of more, half of the first is not worth the memory that sharing it takes
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Evaluator:
         self.pipeline = load_pipeline(spec.pipeline)
         convert(self.pipeline, spec.sampling)
         self.supernet = Supernet(self.pipeline.unet)
+        self.prefix = SharedPrefix(self.pipeline.unet)
         self.scorer = ClipScorer(spec.clip)
         self.conditioning = encode_prompts(self.pipeline, spec.prompts)
         self.captions = self.scorer.embed_captions(spec.prompts.prompts)
@@ -51,11 +56,13 @@ class Evaluator:
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take over a supernet's weights, those of its copies with them."""
         load_weights(self.supernet.unet, weights)
+        self.prefix.forget()
 
     def images(self, architecture: Architecture, rows: range | None = None) -> Tensor:
         """Pictures of the prompts, or of some of them, ``(n, 3, height, width)`` in [0, 1]."""
         spec = self.spec
-        with self.supernet.running(architecture):
+        rows = rows if rows is not None else range(len(spec.prompts))
+        with self.supernet.running(architecture), self._shared_prefix(architecture, rows):
             return generate(self.pipeline, spec.prompts, self.conditioning, spec.sampling, rows)
 
     def scores(self, architecture: Architecture, rows: range | None = None) -> Scores:
@@ -63,6 +70,15 @@ class Evaluator:
         rows = rows if rows is not None else range(len(self.spec.prompts))
         captions = self.captions[list(rows)]
         return Scores(tuple(self.scorer.score(self.images(architecture, rows), captions).tolist()))
+
+    def _shared_prefix(
+        self, architecture: Architecture, rows: range
+    ) -> AbstractContextManager[None]:
+        """The first step of a drawing begins alike for all architectures."""
+        sampling = self.spec.sampling
+        if sampling.num_inference_steps > _FEW_STEPS:
+            return nullcontext()
+        return self.prefix.first_pass(architecture, rows[: sampling.batch_size])
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
