@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,10 @@ from evaluators.scorers import Scorer, ScorerSettings
 from evaluators.scorers.dual_encoder import Device
 from supernet.architecture import Architecture
 from supernet.growth import load_weights
+from supernet.shared_prefix import SharedPrefix
 from supernet.supernet import Supernet
+
+_FEW_STEPS = 16  # of more, half of the first is not worth the memory that sharing it takes
 
 
 @dataclass(frozen=True)
@@ -73,34 +77,47 @@ class Evaluator:
         convert(self.pipeline, spec.sampling)
         self.supernet = Supernet(self.pipeline.unet)
         self.scorers = spec.open_scorers(self.pipeline.device)
+        self.prefix = SharedPrefix(self.pipeline.unet)
         self.conditioning = encode_prompts(self.pipeline, spec.prompts)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take over a supernet's weights, those of its copies with them."""
         load_weights(self.supernet.unet, weights)
+        self.prefix.forget()
 
     def images(self, architecture: Architecture, rows: range | None = None) -> Tensor:
         """Pictures of the prompts, or of some of them, ``(n, 3, height, width)`` in [0, 1]."""
         rows = rows if rows is not None else range(len(self.spec.prompts))
         before = self._portions.size
         with self.supernet.running(architecture):
-            images = self._portions(rows, self._draw)
+            images = self._portions(rows, lambda some: self._draw(architecture, some))
         if self._portions.size < before:
+            self.prefix.forget()
             self.notes.append(
                 f"no memory for {before} pictures at a time; goes on with {self._portions.size}, "
                 "which may change the last bits of scores"
             )
         return images
 
-    def _draw(self, rows: range) -> Tensor:
+    def _draw(self, architecture: Architecture, rows: range) -> Tensor:
         spec = self.spec
-        return generate(self.pipeline, spec.prompts, self.conditioning, spec.sampling, rows)
+        with self._shared_prefix(architecture, rows):
+            return generate(self.pipeline, spec.prompts, self.conditioning, spec.sampling, rows)
 
     def scores(self, architecture: Architecture, rows: range | None = None) -> Scores:
         """Scores of all prompts, or of some of them, in their order."""
         rows = rows if rows is not None else range(len(self.spec.prompts))
         images = self.images(architecture, rows)
         return Scores(*(tuple(scorer.score(images, rows).tolist()) for scorer in self.scorers))
+
+    def _shared_prefix(
+        self, architecture: Architecture, rows: range
+    ) -> AbstractContextManager[None]:
+        """The first step of a drawing begins alike for all architectures."""
+        sampling = self.spec.sampling
+        if sampling.num_inference_steps > _FEW_STEPS:
+            return nullcontext()
+        return self.prefix.first_pass(architecture, rows[: sampling.batch_size])
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:

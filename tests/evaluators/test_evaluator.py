@@ -81,6 +81,29 @@ def test_scores_belong_to_the_architecture(evaluator: Evaluator) -> None:
     assert evaluator.scores(full).first == before  # nothing stays behind
 
 
+def test_a_shared_first_step_changes_no_bit(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = evaluator.supernet.full()
+    removals = [full.without([block]) for block in list(full)[::3]]
+    rows = [range(2, 4), range(4)]
+    shared = [evaluator.images(each, part) for part in rows for each in removals]
+    monkeypatch.setattr("evaluators.evaluator._FEW_STEPS", 0)
+    whole = [evaluator.images(each, part) for part in rows for each in removals]
+    assert all(torch.equal(*pair) for pair in zip(shared, whole, strict=True))
+
+
+def test_the_first_of_few_steps_is_shared(evaluator: Evaluator) -> None:
+    full = evaluator.supernet.full()
+    calls: list[object] = []
+    evaluator.supernet.unet.down_blocks[0].resnets[0].register_forward_hook(
+        lambda *call: calls.append(call)
+    )
+    for architecture in (full, reduced(evaluator)):
+        evaluator.images(architecture)
+    assert len(calls) == 2 * SAMPLING.num_inference_steps - 1
+
+
 def test_scores_belong_to_the_weights(evaluator: Evaluator) -> None:
     full = evaluator.supernet.full()
     weights = {n: v.clone() for n, v in evaluator.supernet.unet.state_dict().items()}
