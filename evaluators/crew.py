@@ -11,7 +11,6 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.autoscaler.sdk import request_resources
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, TaskCancelledError
 
 from evaluators.dispatch import (
@@ -67,11 +66,19 @@ def _share(spec: EvaluatorSpec, digest: str, weights: Mapping[str, Tensor]) -> S
 
 @dataclass(eq=False)
 class _Member:
-    """An actor; ``home`` is None until it has loaded the model at hand."""
+    """An actor.
+
+    Attributes:
+        number: that the dispatcher knows it by.
+        actor: Ray's handle.
+        home: where it lives; None until it has loaded the model at hand.
+        expected: whether it was there from the beginning, or has been told of.
+    """
 
     number: int
     actor: Any
     home: Home | None = None
+    expected: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +94,7 @@ class RayCrew:
     """A :class:`evaluators.dispatch.Crew` of Ray actors.
 
     An actor that dies or whose evaluator raises is not mended but replaced: by a new one with a
-    new number, wherever the cluster has room. As nodes come, actors are added up to the number
-    that is wanted.
+    new number, wherever the cluster has room, at once or later.
 
     Args:
         wanted: number of actors.
@@ -128,20 +134,15 @@ class RayCrew:
         self._nodes = alive_nodes()
         self._looked = time.monotonic()
         self._told_no_room = False
-        self._asked_for_nodes = self._room() < wanted
-        if self._asked_for_nodes:
-            # An autoscaling cluster grows for what it is asked for, until it is asked no more.
-            request_resources(bundles=[placement.bundle] * wanted + [{"CPU": 1}] * spare_cpus)
         self._fill()
-        self._first = len(self._members)
+        for member in list(self._members.values())[: self._room()]:
+            member.expected = True
 
     def close(self) -> None:
         """End all actors."""
         for member in self._members.values():
             ray.kill(member.actor)
         self._members.clear()
-        if self._asked_for_nodes:
-            request_resources(bundles=[])
 
     def use(self, model: Model) -> None:
         """Let all actors load a model, unless it is the one that they have."""
@@ -250,11 +251,11 @@ class RayCrew:
     # --- who is there
 
     def _join(self, member: _Member, home: Home) -> None:
-        first_time = member.home is None and member.number > self._first
         member.home = home
         self._failed_loads = 0
         self._reports.append(Joined(member.number))
-        if first_time:
+        if not member.expected:
+            member.expected = True
             self._tell("worker joined", self._name(member), "takes part from now on")
 
     def _lose(self, member: _Member, error: BaseException) -> None:
@@ -273,8 +274,13 @@ class RayCrew:
         return self._placement.room(resources_of(self._nodes), self._spare_cpus)
 
     def _fill(self) -> None:
-        """Start as many actors as are missing and have room."""
-        for _ in range(min(self._wanted, self._room()) - len(self._members)):
+        """Start the actors that are missing.
+
+        Those without room wait in Ray's queue, which is what an autoscaling cluster grows for; but
+        where CPUs are left to others, they must not wait for these.
+        """
+        target = min(self._wanted, self._room()) if self._spare_cpus else self._wanted
+        for _ in range(target - len(self._members)):
             actor = self._actor_class.remote(
                 self._factory, self._placement.threads, self._placement.device
             )

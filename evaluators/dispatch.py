@@ -18,7 +18,8 @@ from evaluators.pool_events import Kind, OnEvent, PoolEvent
 
 DEPTH = 2  # pieces that a worker has: one at work, and one so that it never waits for the driver
 TRIES = 3  # of a piece before the search stops
-SLOW = 2.0  # times the usual duration, after which a piece is given to another worker as well
+SLOW = 2.0  # times the usual duration, after which a piece is given to another worker as well,
+_SLOW_S = 1.0  # if it is by so much: what takes moments is not worth doing twice
 _REMEMBERED = 100  # durations that say what is usual
 _LOOK_S = 1.0  # how long to wait for answers at most before looking around
 
@@ -117,10 +118,6 @@ class _Piece:
     errors: list[str] = field(default_factory=list)
     doubted: bool = False
 
-    def __str__(self) -> str:
-        rows = self.job.rows
-        return f"prompts {rows.start} to {rows.stop - 1} of architecture {self.job.architecture.id}"
-
 
 @dataclass(eq=False)
 class _Call:
@@ -147,6 +144,10 @@ class _Call:
 
 def _never(value: Any) -> bool:
     return False
+
+
+def _named(job: Job) -> str:
+    return f"prompts {job.rows.start} to {job.rows.stop - 1} of architecture {job.architecture.id}"
 
 
 class Dispatcher:
@@ -192,6 +193,10 @@ class Dispatcher:
             for ticket in call.pieces:
                 self._crew.cancel(ticket)
 
+    def forget_durations(self) -> None:
+        """What is usual is no longer so, because the workers will do something else."""
+        self._rates.clear()
+
     # --- what comes back
 
     def _take(self, report: Report, call: _Call) -> tuple[int, Any] | None:
@@ -235,7 +240,8 @@ class Dispatcher:
         if call.doubtful(value) and not piece.doubted:
             piece.doubted = True
             piece.refused.add(ticket.worker)
-            self._tell("not a number", ticket, f"answered {piece} with no number; asked once more")
+            text = f"no number for {_named(piece.job)}; asked for once more"
+            self._tell("not a number", ticket, text)
             self._again(piece, call)
             return None
         for other in list(piece.tickets):
@@ -247,16 +253,18 @@ class Dispatcher:
     def _fail(self, ticket: Ticket, error: str, call: _Call) -> None:
         piece = self._take_off(ticket, call)
         self._leave(ticket.worker, call)
-        if piece is None:
-            return
-        self._tell("evaluator failed", ticket, f"{error}, over {piece}; others take its work")
-        self._count_error(piece, error)
-        self._again(piece, call)
+        text = f"{error}, over {_named(ticket.job)}; others take its work"
+        self._tell("evaluator failed", ticket, text)
+        if piece is not None:
+            self._count_error(piece, error)
+            self._again(piece, call)
 
     def _count_error(self, piece: _Piece, error: str) -> None:
         piece.errors.append(error)
         if len(piece.errors) >= TRIES:
-            raise EvaluatorError(f"{piece}: failed on {TRIES} evaluators; the last: {error}")
+            raise EvaluatorError(
+                f"{_named(piece.job)}: failed on {TRIES} evaluators; the last: {error}"
+            )
 
     def _again(self, piece: _Piece, call: _Call) -> None:
         """Put a piece in front, unless another worker has it as well."""
@@ -361,7 +369,7 @@ class Dispatcher:
         if not self._rates:
             return None
         usual_s = median(self._rates) * len(ticket.job.rows)
-        return self._since[ticket.worker] + SLOW * usual_s
+        return self._since[ticket.worker] + max(SLOW * usual_s, usual_s + _SLOW_S)
 
     def _overdue(self, call: _Call) -> Ticket | None:
         """The piece that one worker alone has worked on longest, if that is too long."""
@@ -386,7 +394,7 @@ class Dispatcher:
         self._tell(
             "slow worker",
             ticket,
-            f"{seconds:.1f} s over {call.pieces[ticket]}, where {usual_s:.1f} s are usual; "
+            f"{seconds:.1f} s over {_named(ticket.job)}, where {usual_s:.1f} s are usual; "
             f"worker {helper} does it too, and the first answer counts",
         )
 

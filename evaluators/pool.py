@@ -84,6 +84,7 @@ class EvaluatorPool:
 
     def evaluators(self, spec: EvaluatorSpec) -> Evaluators:
         """The actors as evaluators of one kind; one kind at a time, as each replaces the last."""
+        self._dispatcher.forget_durations()
         return Evaluators(self._crew, self._dispatcher, spec)
 
 
