@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, TaskCancelledError
 
-from evaluators.dispatch import (
+from evaluators.model import Model
+from evaluators.nodes import alive_nodes, node_name, resources_of
+from evaluators.placement import Placement
+from evaluators.pool_events import Kind, OnEvent, PoolEvent
+from evaluators.work import (
     TRIES,
     Answered,
     Cancelled,
@@ -24,44 +28,9 @@ from evaluators.dispatch import (
     Report,
     Ticket,
 )
-from evaluators.placement import Placement
-from evaluators.pool_events import Kind, OnEvent, PoolEvent
 from evaluators.worker import Answer, EvaluatorFactory, Home, SharedModel, Worker
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from evaluators.evaluator import EvaluatorSpec
-
 _LOOK_EVERY_S = 2.0  # at the cluster's nodes
-
-
-@dataclass(eq=False)
-class Model:
-    """What evaluators answer about; kept here, so that what the cluster loses is put again.
-
-    Attributes:
-        spec: of the evaluators.
-        digest: of the weights.
-        weights: of the UNet, on the CPU.
-        shared: both in Ray's object store.
-    """
-
-    spec: EvaluatorSpec
-    digest: str
-    weights: Mapping[str, Tensor]
-    shared: SharedModel
-
-    @classmethod
-    def put(cls, spec: EvaluatorSpec, digest: str, weights: Mapping[str, Tensor]) -> Model:
-        return cls(spec, digest, weights, _share(spec, digest, weights))
-
-    def put_again(self) -> None:
-        self.shared = _share(self.spec, self.digest, self.weights)
-
-
-def _share(spec: EvaluatorSpec, digest: str, weights: Mapping[str, Tensor]) -> SharedModel:
-    return SharedModel(digest, ray.put(spec), ray.put(dict(weights)))
 
 
 @dataclass(eq=False)
@@ -91,7 +60,7 @@ class _Loading:
 
 
 class RayCrew:
-    """A :class:`evaluators.dispatch.Crew` of Ray actors.
+    """A :class:`evaluators.work.Crew` of Ray actors.
 
     An actor that dies or whose evaluator raises is not mended but replaced: by a new one with a
     new number, wherever the cluster has room, at once or later.
@@ -313,20 +282,6 @@ class RayCrew:
 
     def _tell(self, kind: Kind, who: str, text: str) -> None:
         self._on_event(PoolEvent.now(kind, who, text))
-
-
-def alive_nodes() -> dict[str, Mapping[str, Any]]:
-    """Ray's nodes by their ids."""
-    return {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-
-
-def resources_of(nodes: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, float]]:
-    return [node["Resources"] for node in nodes.values()]
-
-
-def node_name(node: Mapping[str, Any]) -> str:
-    """Host and the beginning of Ray's id, as there may be several on a host."""
-    return f"{node['NodeManagerHostname']}/{node['NodeID'][:6]}"
 
 
 def _last_line(error: BaseException) -> str:

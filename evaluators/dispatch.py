@@ -1,8 +1,8 @@
 """Handing out work: who does what next, what is done again, and which answer counts.
 
-Nothing here knows Ray. A :class:`Crew` does the work, be it on a cluster or in a simulation, so
-that both are served by the same code. All answers to a piece are the same, whoever gives them:
-therefore the first one counts.
+Nothing here knows Ray. A :class:`evaluators.work.Crew` does the work, be it on a cluster or in a
+simulation, so that both are served by the same code. All answers to a piece are the same, whoever
+gives them: therefore the first one counts.
 """
 
 from __future__ import annotations
@@ -11,92 +11,28 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 from evaluators.job import Job
 from evaluators.pool_events import Kind, OnEvent, PoolEvent
+from evaluators.work import (
+    TRIES,
+    Answered,
+    Cancelled,
+    Crew,
+    EvaluatorError,
+    Failed,
+    Joined,
+    Left,
+    Report,
+    Ticket,
+)
 
 DEPTH = 2  # pieces that a worker has: one at work, and one so that it never waits for the driver
-TRIES = 3  # of a piece before the search stops
 SLOW = 2.0  # times the usual duration, after which a piece is given to another worker as well,
 _SLOW_S = 1.0  # if it is by so much: what takes moments is not worth doing twice
 _REMEMBERED = 100  # durations that say what is usual
 _LOOK_S = 1.0  # how long to wait for answers at most before looking around
-
-
-class EvaluatorError(RuntimeError):
-    """Work that no evaluator can do; the message names the architecture and the last error."""
-
-
-@dataclass(frozen=True, eq=False)
-class Ticket:
-    """A piece of work in the hands of a worker.
-
-    Attributes:
-        worker: its number.
-        method: of the evaluator, ``scores`` or ``images``.
-        job: what it is called with.
-    """
-
-    worker: int
-    method: str
-    job: Job
-
-
-@dataclass(frozen=True)
-class Joined:
-    """A worker is ready for work."""
-
-    worker: int
-
-
-@dataclass(frozen=True)
-class Left:
-    """A worker is no longer there; what it had has to be done by others."""
-
-    worker: int
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A worker has done its piece."""
-
-    ticket: Ticket
-    value: Any
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The evaluator raised: ``error`` is the last line of it, and the worker is no longer there."""
-
-    ticket: Ticket
-    error: str
-
-
-@dataclass(frozen=True)
-class Cancelled:
-    """A piece was taken back before it was begun."""
-
-    ticket: Ticket
-
-
-Report: TypeAlias = Joined | Left | Answered | Failed | Cancelled
-
-
-class Crew(Protocol):
-    """Workers by number; no number is given twice. Each does its pieces in their order."""
-
-    def now(self) -> float:
-        """Seconds since some moment."""
-
-    def submit(self, ticket: Ticket) -> None:
-        """Give a piece to a worker."""
-
-    def cancel(self, ticket: Ticket) -> None:
-        """Take a piece back, unless it is at work already; either way it will be reported."""
-
-    def wait(self, timeout_s: float) -> Sequence[Report]:
-        """What happened since the last call; waits for the first thing to happen."""
 
 
 @dataclass(eq=False)

@@ -13,10 +13,12 @@ from types import TracebackType
 
 from torch import Tensor
 
-from evaluators.crew import Model, RayCrew, alive_nodes, resources_of
+from evaluators.crew import RayCrew
 from evaluators.dispatch import Dispatcher
 from evaluators.evaluator import EvaluatorSpec, weights_digest
 from evaluators.job import Job, Scores
+from evaluators.model import Model
+from evaluators.nodes import alive_nodes, resources_of
 from evaluators.placement import Placement
 from evaluators.pool_events import OnEvent, PoolEvent
 from evaluators.ray_session import ray_session

@@ -20,11 +20,11 @@ from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from toy_evaluators import ToyArchitecture, ToyEvaluator, ToySpec, processes, toy_scores
 
-from evaluators.dispatch import EvaluatorError
 from evaluators.job import Job, Scores
 from evaluators.placement import Placement
 from evaluators.pool import EvaluatorPool, Evaluators
 from evaluators.pool_events import PoolEvent
+from evaluators.work import EvaluatorError
 
 ROWS = range(12)  # three batches
 JOBS = [Job(ToyArchitecture(name), ROWS) for name in "abcdefgh"]
