@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
-from ray.autoscaler.sdk import request_resources
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, TaskCancelledError
 
-from evaluators.dispatch import (
+from evaluators.model import Model
+from evaluators.nodes import alive_nodes, node_name, resources_of
+from evaluators.placement import Placement
+from evaluators.pool_events import Kind, OnEvent, PoolEvent
+from evaluators.work import (
     TRIES,
     Answered,
     Cancelled,
@@ -25,53 +28,26 @@ from evaluators.dispatch import (
     Report,
     Ticket,
 )
-from evaluators.placement import Placement
-from evaluators.pool_events import Kind, OnEvent, PoolEvent
 from evaluators.worker import Answer, EvaluatorFactory, Home, SharedModel, Worker
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from evaluators.evaluator import EvaluatorSpec
 
 _LOOK_EVERY_S = 2.0  # at the cluster's nodes
 
 
 @dataclass(eq=False)
-class Model:
-    """What evaluators answer about; kept here, so that what the cluster loses is put again.
+class _Member:
+    """An actor.
 
     Attributes:
-        spec: of the evaluators.
-        digest: of the weights.
-        weights: of the UNet, on the CPU.
-        shared: both in Ray's object store.
+        number: that the dispatcher knows it by.
+        actor: Ray's handle.
+        home: where it lives; None until it has loaded the model at hand.
+        expected: whether it was there from the beginning, or has been told of.
     """
-
-    spec: EvaluatorSpec
-    digest: str
-    weights: Mapping[str, Tensor]
-    shared: SharedModel
-
-    @classmethod
-    def put(cls, spec: EvaluatorSpec, digest: str, weights: Mapping[str, Tensor]) -> Model:
-        return cls(spec, digest, weights, _share(spec, digest, weights))
-
-    def put_again(self) -> None:
-        self.shared = _share(self.spec, self.digest, self.weights)
-
-
-def _share(spec: EvaluatorSpec, digest: str, weights: Mapping[str, Tensor]) -> SharedModel:
-    return SharedModel(digest, ray.put(spec), ray.put(dict(weights)))
-
-
-@dataclass(eq=False)
-class _Member:
-    """An actor; ``home`` is None until it has loaded the model at hand."""
 
     number: int
     actor: Any
     home: Home | None = None
+    expected: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +60,10 @@ class _Loading:
 
 
 class RayCrew:
-    """A :class:`evaluators.dispatch.Crew` of Ray actors.
+    """A :class:`evaluators.work.Crew` of Ray actors.
 
     An actor that dies or whose evaluator raises is not mended but replaced: by a new one with a
-    new number, wherever the cluster has room. As nodes come, actors are added up to the number
-    that is wanted.
+    new number, wherever the cluster has room, at once or later.
 
     Args:
         wanted: number of actors.
@@ -128,20 +103,15 @@ class RayCrew:
         self._nodes = alive_nodes()
         self._looked = time.monotonic()
         self._told_no_room = False
-        self._asked_for_nodes = self._room() < wanted
-        if self._asked_for_nodes:
-            # An autoscaling cluster grows for what it is asked for, until it is asked no more.
-            request_resources(bundles=[placement.bundle] * wanted + [{"CPU": 1}] * spare_cpus)
         self._fill()
-        self._first = len(self._members)
+        for member in list(self._members.values())[: self._room()]:
+            member.expected = True
 
     def close(self) -> None:
         """End all actors."""
         for member in self._members.values():
             ray.kill(member.actor)
         self._members.clear()
-        if self._asked_for_nodes:
-            request_resources(bundles=[])
 
     def use(self, model: Model) -> None:
         """Let all actors load a model, unless it is the one that they have."""
@@ -250,11 +220,11 @@ class RayCrew:
     # --- who is there
 
     def _join(self, member: _Member, home: Home) -> None:
-        first_time = member.home is None and member.number > self._first
         member.home = home
         self._failed_loads = 0
         self._reports.append(Joined(member.number))
-        if first_time:
+        if not member.expected:
+            member.expected = True
             self._tell("worker joined", self._name(member), "takes part from now on")
 
     def _lose(self, member: _Member, error: BaseException) -> None:
@@ -273,8 +243,13 @@ class RayCrew:
         return self._placement.room(resources_of(self._nodes), self._spare_cpus)
 
     def _fill(self) -> None:
-        """Start as many actors as are missing and have room."""
-        for _ in range(min(self._wanted, self._room()) - len(self._members)):
+        """Start the actors that are missing.
+
+        Those without room wait in Ray's queue, which is what an autoscaling cluster grows for; but
+        where CPUs are left to others, they must not wait for these.
+        """
+        target = min(self._wanted, self._room()) if self._spare_cpus else self._wanted
+        for _ in range(target - len(self._members)):
             actor = self._actor_class.remote(
                 self._factory, self._placement.threads, self._placement.device
             )
@@ -307,20 +282,6 @@ class RayCrew:
 
     def _tell(self, kind: Kind, who: str, text: str) -> None:
         self._on_event(PoolEvent.now(kind, who, text))
-
-
-def alive_nodes() -> dict[str, Mapping[str, Any]]:
-    """Ray's nodes by their ids."""
-    return {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-
-
-def resources_of(nodes: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, float]]:
-    return [node["Resources"] for node in nodes.values()]
-
-
-def node_name(node: Mapping[str, Any]) -> str:
-    """Host and the beginning of Ray's id, as there may be several on a host."""
-    return f"{node['NodeManagerHostname']}/{node['NodeID'][:6]}"
 
 
 def _last_line(error: BaseException) -> str:

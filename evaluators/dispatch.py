@@ -1,8 +1,8 @@
 """Handing out work: who does what next, what is done again, and which answer counts.
 
-Nothing here knows Ray. A :class:`Crew` does the work, be it on a cluster or in a simulation, so
-that both are served by the same code. All answers to a piece are the same, whoever gives them:
-therefore the first one counts.
+Nothing here knows Ray. A :class:`evaluators.work.Crew` does the work, be it on a cluster or in a
+simulation, so that both are served by the same code. All answers to a piece are the same, whoever
+gives them: therefore the first one counts.
 """
 
 from __future__ import annotations
@@ -11,91 +11,28 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 from evaluators.job import Job
 from evaluators.pool_events import Kind, OnEvent, PoolEvent
+from evaluators.work import (
+    TRIES,
+    Answered,
+    Cancelled,
+    Crew,
+    EvaluatorError,
+    Failed,
+    Joined,
+    Left,
+    Report,
+    Ticket,
+)
 
 DEPTH = 2  # pieces that a worker has: one at work, and one so that it never waits for the driver
-TRIES = 3  # of a piece before the search stops
-SLOW = 2.0  # times the usual duration, after which a piece is given to another worker as well
+SLOW = 2.0  # times the usual duration, after which a piece is given to another worker as well,
+_SLOW_S = 1.0  # if it is by so much: what takes moments is not worth doing twice
 _REMEMBERED = 100  # durations that say what is usual
 _LOOK_S = 1.0  # how long to wait for answers at most before looking around
-
-
-class EvaluatorError(RuntimeError):
-    """Work that no evaluator can do; the message names the architecture and the last error."""
-
-
-@dataclass(frozen=True, eq=False)
-class Ticket:
-    """A piece of work in the hands of a worker.
-
-    Attributes:
-        worker: its number.
-        method: of the evaluator, ``scores`` or ``images``.
-        job: what it is called with.
-    """
-
-    worker: int
-    method: str
-    job: Job
-
-
-@dataclass(frozen=True)
-class Joined:
-    """A worker is ready for work."""
-
-    worker: int
-
-
-@dataclass(frozen=True)
-class Left:
-    """A worker is no longer there; what it had has to be done by others."""
-
-    worker: int
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A worker has done its piece."""
-
-    ticket: Ticket
-    value: Any
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The evaluator raised: ``error`` is the last line of it, and the worker is no longer there."""
-
-    ticket: Ticket
-    error: str
-
-
-@dataclass(frozen=True)
-class Cancelled:
-    """A piece was taken back before it was begun."""
-
-    ticket: Ticket
-
-
-Report: TypeAlias = Joined | Left | Answered | Failed | Cancelled
-
-
-class Crew(Protocol):
-    """Workers by number; no number is given twice. Each does its pieces in their order."""
-
-    def now(self) -> float:
-        """Seconds since some moment."""
-
-    def submit(self, ticket: Ticket) -> None:
-        """Give a piece to a worker."""
-
-    def cancel(self, ticket: Ticket) -> None:
-        """Take a piece back, unless it is at work already; either way it will be reported."""
-
-    def wait(self, timeout_s: float) -> Sequence[Report]:
-        """What happened since the last call; waits for the first thing to happen."""
 
 
 @dataclass(eq=False)
@@ -116,10 +53,6 @@ class _Piece:
     refused: set[int] = field(default_factory=set)
     errors: list[str] = field(default_factory=list)
     doubted: bool = False
-
-    def __str__(self) -> str:
-        rows = self.job.rows
-        return f"prompts {rows.start} to {rows.stop - 1} of architecture {self.job.architecture.id}"
 
 
 @dataclass(eq=False)
@@ -147,6 +80,10 @@ class _Call:
 
 def _never(value: Any) -> bool:
     return False
+
+
+def _named(job: Job) -> str:
+    return f"prompts {job.rows.start} to {job.rows.stop - 1} of architecture {job.architecture.id}"
 
 
 class Dispatcher:
@@ -192,6 +129,10 @@ class Dispatcher:
             for ticket in call.pieces:
                 self._crew.cancel(ticket)
 
+    def forget_durations(self) -> None:
+        """What is usual is no longer so, because the workers will do something else."""
+        self._rates.clear()
+
     # --- what comes back
 
     def _take(self, report: Report, call: _Call) -> tuple[int, Any] | None:
@@ -235,7 +176,8 @@ class Dispatcher:
         if call.doubtful(value) and not piece.doubted:
             piece.doubted = True
             piece.refused.add(ticket.worker)
-            self._tell("not a number", ticket, f"answered {piece} with no number; asked once more")
+            text = f"no number for {_named(piece.job)}; asked for once more"
+            self._tell("not a number", ticket, text)
             self._again(piece, call)
             return None
         for other in list(piece.tickets):
@@ -247,16 +189,18 @@ class Dispatcher:
     def _fail(self, ticket: Ticket, error: str, call: _Call) -> None:
         piece = self._take_off(ticket, call)
         self._leave(ticket.worker, call)
-        if piece is None:
-            return
-        self._tell("evaluator failed", ticket, f"{error}, over {piece}; others take its work")
-        self._count_error(piece, error)
-        self._again(piece, call)
+        text = f"{error}, over {_named(ticket.job)}; others take its work"
+        self._tell("evaluator failed", ticket, text)
+        if piece is not None:
+            self._count_error(piece, error)
+            self._again(piece, call)
 
     def _count_error(self, piece: _Piece, error: str) -> None:
         piece.errors.append(error)
         if len(piece.errors) >= TRIES:
-            raise EvaluatorError(f"{piece}: failed on {TRIES} evaluators; the last: {error}")
+            raise EvaluatorError(
+                f"{_named(piece.job)}: failed on {TRIES} evaluators; the last: {error}"
+            )
 
     def _again(self, piece: _Piece, call: _Call) -> None:
         """Put a piece in front, unless another worker has it as well."""
@@ -361,7 +305,7 @@ class Dispatcher:
         if not self._rates:
             return None
         usual_s = median(self._rates) * len(ticket.job.rows)
-        return self._since[ticket.worker] + SLOW * usual_s
+        return self._since[ticket.worker] + max(SLOW * usual_s, usual_s + _SLOW_S)
 
     def _overdue(self, call: _Call) -> Ticket | None:
         """The piece that one worker alone has worked on longest, if that is too long."""
@@ -386,7 +330,7 @@ class Dispatcher:
         self._tell(
             "slow worker",
             ticket,
-            f"{seconds:.1f} s over {call.pieces[ticket]}, where {usual_s:.1f} s are usual; "
+            f"{seconds:.1f} s over {_named(ticket.job)}, where {usual_s:.1f} s are usual; "
             f"worker {helper} does it too, and the first answer counts",
         )
 

@@ -13,10 +13,12 @@ from types import TracebackType
 
 from torch import Tensor
 
-from evaluators.crew import Model, RayCrew, alive_nodes, resources_of
+from evaluators.crew import RayCrew
 from evaluators.dispatch import Dispatcher
 from evaluators.evaluator import EvaluatorSpec, weights_digest
 from evaluators.job import Job, Scores
+from evaluators.model import Model
+from evaluators.nodes import alive_nodes, resources_of
 from evaluators.placement import Placement
 from evaluators.pool_events import OnEvent, PoolEvent
 from evaluators.ray_session import ray_session
@@ -84,6 +86,7 @@ class EvaluatorPool:
 
     def evaluators(self, spec: EvaluatorSpec) -> Evaluators:
         """The actors as evaluators of one kind; one kind at a time, as each replaces the last."""
+        self._dispatcher.forget_durations()
         return Evaluators(self._crew, self._dispatcher, spec)
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from evaluators.dispatch import Answered, Cancelled, Joined, Report, Ticket
 from evaluators.job import Scores
+from evaluators.work import Answered, Cancelled, Joined, Report, Ticket
 from supernet.architecture import Architecture
 
 
 class SimulatedCrew:
-    """A :class:`evaluators.dispatch.Crew` by discrete events.
+    """A :class:`evaluators.work.Crew` by discrete events.
 
     Workers do their pieces one after another on a simulated clock. The driver works on the same
     clock: it goes on by the real time that the dispatcher takes between two calls, and for every

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_evaluators import ToyArchitecture
 
-from evaluators.dispatch import Dispatcher, EvaluatorError, Joined, Left, Ticket
+from evaluators.dispatch import Dispatcher
 from evaluators.job import Job
 from evaluators.pool_events import PoolEvent
+from evaluators.work import EvaluatorError, Joined, Left, Ticket
 from experiments.benchmarks.simulated_evaluators import SimulatedCrew
 
 REAL_S = 0.3  # what the dispatcher itself may take: the simulated clock goes on meanwhile

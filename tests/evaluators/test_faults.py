@@ -17,13 +17,14 @@ from typing import Any
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from toy_evaluators import ToyArchitecture, ToyEvaluator, ToySpec, processes, toy_scores
 
-from evaluators.dispatch import EvaluatorError
 from evaluators.job import Job, Scores
 from evaluators.placement import Placement
 from evaluators.pool import EvaluatorPool, Evaluators
 from evaluators.pool_events import PoolEvent
+from evaluators.work import EvaluatorError
 
 ROWS = range(12)  # three batches
 JOBS = [Job(ToyArchitecture(name), ROWS) for name in "abcdefgh"]
@@ -85,7 +86,8 @@ def gathered(answers: Iterator[tuple[Job, Scores]]) -> dict[str, Scores]:
 
 
 def kinds(events: list[PoolEvent]) -> set[str]:
-    return {event.kind for event in events}
+    """Of what happened, but for slowness: that any worker has on a machine with other load."""
+    return {event.kind for event in events} - {"slow worker"}
 
 
 def ask_until(evaluators: Evaluators, condition: Callable[[], bool]) -> None:
@@ -103,7 +105,7 @@ def test_nothing_is_told_where_nothing_happens(
     ask_until(evaluators, lambda: len(processes(tmp_path)) == 2)
     assert gathered(evaluators.scores(JOBS)) == EXPECTED
     assert gathered(evaluators.scores(JOBS[:1])) == {"a": EXPECTED["a"]}
-    assert events == []
+    assert kinds(events) == set()
 
 
 def test_pictures_come_in_their_order(two_workers: EvaluatorPool, tmp_path: Path) -> None:
@@ -134,8 +136,9 @@ def test_lost_weights_are_put_again(
     evaluators = ready(two_workers, tmp_path)
     model = evaluators._model
     assert model is not None
-    owner: Any = ray.remote(num_cpus=0)(Owner).remote()
-    (weights,) = ray.get(owner.put.remote({}))
+    head = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    owner: Any = ray.remote(num_cpus=0, scheduling_strategy=head)(Owner).remote()
+    (weights,) = ray.get(owner.put.remote({"weight": bytes(1_000_000)}))
     model.shared = replace(model.shared, weights=weights)
     ray.kill(owner)
     assert gathered(evaluators.scores(JOBS)) == EXPECTED
@@ -197,7 +200,7 @@ def test_scores_that_are_no_numbers_twice_are_passed_on(
     found = gathered(ready(two_workers, tmp_path, fault="always nan").scores(JOBS))
     assert isnan(found["b"].first[4])
     assert {name for name in found if found[name] != EXPECTED[name]} == {"b"}
-    assert [event.kind for event in events if "number" in event.kind] == ["not a number"]
+    assert [event.kind for event in events].count("not a number") == 1
 
 
 def test_a_slow_worker_does_not_hold_up_the_others(
@@ -209,7 +212,8 @@ def test_a_slow_worker_does_not_hold_up_the_others(
     start = time.monotonic()
     assert gathered(evaluators.scores(JOBS)) == EXPECTED
     took = time.monotonic() - start
-    assert kinds(events) == {"slow worker"}
+    assert "slow worker" in {event.kind for event in events}
+    assert kinds(events) == set()
     slowest = min(map(len, processes(tmp_path).values()))
     assert slowest <= 7, "of 24 batches and those before"
     assert took < 24 * 0.3 + 3

@@ -70,7 +70,7 @@ class ToyEvaluator:
         scores = toy_scores(architecture, rows)
         if (architecture.id, rows.start) != ("b", 4):
             return scores
-        always, _, fault = self.spec.fault.rpartition("always ")
+        _, always, fault = self.spec.fault.rpartition("always ")
         if fault in ("raise", "nan", "memory") and (always or self._first()):
             if fault == "raise":
                 raise ZeroDivisionError("this batch\nis cursed")

@@ -29,6 +29,7 @@ HEADINGS = (
     "Latency by stage",
     "Samples",
     "Decisions",
+    "What happened to the workers",
     "Repeat it",
 )
 CAPTION = "a <script>alert('red')</script> circle"

@@ -15,6 +15,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from experiments.experiment import load_experiment
+from experiments.fault_log import load_faults
 from experiments.models import SHAPES_MODELS
 from supernet.spec import read_spec
 from supernet.standalone_unet import StandaloneUNet, architecture_of
@@ -121,6 +122,8 @@ def test_a_killed_search_resumes_to_the_same_end(run: Path, tmp_path: Path, mome
     assert not (folder / "spec.json").exists()
     finish(evounet("resume", folder, "--workers", 1))
     assert outcome(folder) == outcome(run)
+    assert "resumed" in {event.kind for event in load_faults(folder / "faults.jsonl")}
+    assert "was interrupted" in (folder / "report.html").read_text()
 
 
 def test_an_export_draws_in_a_stock_pipeline(run: Path, tmp_path: Path) -> None:
