@@ -1,22 +1,35 @@
-"""What holds of every scorer, as tests to inherit.
+"""What holds of every scorer, and of all that scores architectures, as tests to inherit.
 
-Whoever writes a scorer checks it with pytest::
+Whoever writes one checks it with pytest::
 
     class TestMyScorer(ScorerContract):
         @pytest.fixture
         def scorer(self):
             return MyScorer(self.prompts)
+
+    class TestMyEvaluators(EvaluatorContract):
+        @pytest.fixture
+        def evaluators(self):
+            ...  # with weights loaded
+
+        @pytest.fixture
+        def full(self):
+            ...  # an architecture of theirs
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from evaluators.evaluator import EvaluatorSpec
+from evaluators.job import Job, Scores
 from evaluators.prompts import PromptSet
 from evaluators.scorers.scorer import Scorer
+from supernet.architecture import Architecture
 
 CONTRACT_PROMPTS = PromptSet(
     prompts=(
@@ -119,6 +132,78 @@ class ScorerContract:
     def _assert_close(self, scores: Tensor, expected: Tensor) -> None:
         bound = self.tolerance * expected.abs().max().item()
         torch.testing.assert_close(scores, expected, rtol=0, atol=bound)
+
+
+class ScoresArchitectures(Protocol):
+    """What a search asks, as :class:`evaluators.pool.Evaluators` is one."""
+
+    @property
+    def spec(self) -> EvaluatorSpec: ...
+
+    def scores(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Scores]]: ...
+
+
+class EvaluatorContract:
+    """Inherit, and give fixtures: ``evaluators`` with weights loaded, of more prompts than one
+    batch holds; and ``full``, an architecture with a block that can be taken out.
+    """
+
+    def test_every_judge_scores_every_row(
+        self, evaluators: ScoresArchitectures, full: Architecture
+    ) -> None:
+        judges = evaluators.spec.judges
+        for job in _batches(evaluators.spec, full):
+            scores = _answers(evaluators, [job])[job]
+            lists = [scores.first, scores.second][: len(judges)]
+            assert [len(each) for each in lists] == [len(job.rows)] * len(judges)
+            assert torch.tensor(lists).isfinite().all()
+            assert bool(scores.second) == (len(judges) == 2)
+
+    def test_every_job_is_answered_once_whatever_their_order(
+        self, evaluators: ScoresArchitectures, full: Architecture
+    ) -> None:
+        jobs = _batches(evaluators.spec, full) + _batches(evaluators.spec, _reduced(full))
+        answers = _answers(evaluators, jobs)
+        assert set(answers) == set(jobs)
+        assert _answers(evaluators, jobs[::-1]) == answers
+
+    def test_batches_scored_apart_are_the_same_bits(
+        self, evaluators: ScoresArchitectures, full: Architecture
+    ) -> None:
+        whole = Job(full, range(len(evaluators.spec.prompts)))
+        batches = _batches(evaluators.spec, full)
+        assert len(batches) > 1
+        answers = _answers(evaluators, [whole, *batches])
+        joined = answers[batches[0]]
+        for batch in batches[1:]:
+            joined += answers[batch]
+        assert joined == answers[whole]
+
+    def test_scores_are_the_architectures(
+        self, evaluators: ScoresArchitectures, full: Architecture
+    ) -> None:
+        (job, *_), (other, *_) = (
+            _batches(evaluators.spec, each) for each in (full, _reduced(full))
+        )
+        before = _answers(evaluators, [job])
+        assert _answers(evaluators, [other])[other].first != before[job].first
+        assert _answers(evaluators, [job]) == before, "another architecture left something behind"
+
+
+def _batches(spec: EvaluatorSpec, architecture: Architecture) -> list[Job]:
+    count, size = len(spec.prompts), spec.sampling.batch_size
+    starts = range(0, count, size)
+    return [Job(architecture, range(start, min(start + size, count))) for start in starts]
+
+
+def _reduced(full: Architecture) -> Architecture:
+    return full.without(list(full)[:1])
+
+
+def _answers(evaluators: ScoresArchitectures, jobs: Sequence[Job]) -> dict[Job, Scores]:
+    answers = list(evaluators.scores(jobs))
+    assert len(answers) == len(jobs)
+    return dict(answers)
 
 
 def _noise(count: int, size: tuple[int, int]) -> Tensor:

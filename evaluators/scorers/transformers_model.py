@@ -79,8 +79,8 @@ class TransformersEncoder:
     (Kirstain et al., NeurIPS 2023); SigLIP's bias, the same for all pictures, is left out.
 
     Raises:
-        ValueError: if there is no such model, its files are damaged or lack weights, or it is not
-            one that embeds pictures and captions side by side; with the remedy.
+        ValueError: if there is no such model, its files are damaged or lack weights, it needs code
+            of its own, or does not embed pictures and captions side by side; with the remedy.
     """
 
     def __init__(self, settings: TransformersModel, device: Device = "cpu") -> None:
@@ -90,16 +90,15 @@ class TransformersEncoder:
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         try:
-            self.processor = transformers.AutoProcessor.from_pretrained(name)
+            # False, not left out: then transformers would ask on the terminal.
+            self.processor = transformers.AutoProcessor.from_pretrained(
+                name, trust_remote_code=False
+            )
             model, report = transformers.AutoModel.from_pretrained(
-                name, use_safetensors=True, output_loading_info=True
+                name, trust_remote_code=False, use_safetensors=True, output_loading_info=True
             )
         except _UNUSABLE as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ValueError(
-                f"scorer {name!r} cannot be loaded: {reason}; give a transformers folder with "
-                "processor and safetensors, or an id, downloaded once where there is a connection"
-            ) from error
+            raise _unusable(name, error) from error
         _check_model(name, model, self.processor, report["missing_keys"])
         self.model = model.to(device, torch.float32).eval().requires_grad_(False)
         self.device = device
@@ -137,6 +136,19 @@ class TransformersEncoder:
     def _pixels(self, images: Tensor) -> Any:
         pixels = (images.float() * 255).round().to(torch.uint8).cpu()
         return self.processor(images=list(pixels), return_tensors="pt").to(self.device)
+
+
+def _unusable(name: str, error: Exception) -> ValueError:
+    if "trust_remote_code" in str(error):
+        return ValueError(
+            f"scorer {name!r} brings code of its own, which is not run; give a model whose class "
+            "transformers has, or write a scorer (docs/scorers.md)"
+        )
+    reason = " ".join(str(error).split())[:300]
+    return ValueError(
+        f"scorer {name!r} cannot be loaded: {reason}; give a transformers folder with processor "
+        "and safetensors, or an id, downloaded once where there is a connection"
+    )
 
 
 def _unit_vectors(features: Any) -> Tensor:

@@ -127,6 +127,15 @@ def test_a_model_that_embeds_texts_alone(copied: Path) -> None:
     assert "is a CLIPTextModel, which has no get_text_features and no get_image_features" in message
 
 
+def test_a_model_that_brings_its_own_code_is_not_run(copied: Path) -> None:
+    config = json.loads((copied / "config.json").read_text())
+    own = {"AutoConfig": "own_code.Config", "AutoModel": "own_code.Model"}
+    new = config | {"model_type": "own", "auto_map": own}
+    (copied / "config.json").write_text(json.dumps(new))
+    (copied / "own_code.py").write_text("raise SystemExit('it was run')")
+    assert "brings code of its own, which is not run" in refusal(copied)
+
+
 @pytest.mark.parametrize("name", ["zai-org/ImageReward", "THUDM/ImageReward-v1.0"])
 def test_image_reward_is_refused_with_what_to_use_instead(name: str) -> None:
     message = refusal(name)

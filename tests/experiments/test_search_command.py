@@ -94,6 +94,8 @@ def test_a_run_folder_holds_what_was_promised(run: Path) -> None:
         "clip_after",
         "caption_accuracy_before",
         "caption_accuracy_after",
+        "fid_before",
+        "kid_after",
         "wall_s",
     } <= result.keys()
 
