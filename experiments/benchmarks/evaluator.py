@@ -19,7 +19,6 @@ from typing import Any
 import open_clip
 import ray
 import torch
-from diffusers import StableDiffusionPipeline
 from rich.console import Console
 from torch.nn import functional as F
 
@@ -35,8 +34,8 @@ from experiments.experiment import PromptsSection
 from experiments.models import SHAPES, pipeline_source, scorer_settings
 from experiments.progress import track
 from experiments.prompts import prompt_set
+from experiments.unets import choose_unet
 from latency_tables import TorchCpuProfiler
-from supernet.supernet import Supernet
 from supernet.tracing import example_inputs
 
 _SEED = 0
@@ -77,7 +76,7 @@ def run(quick: bool, console: Console) -> list[Figure]:
     """Measure on the shapes pipeline, with one evaluator on every core."""
     size = _QUICK if quick else _WHOLE
     cores = os.cpu_count() or 1
-    spec = evaluator_spec(cores * size.batches * _SAMPLING.batch_size)
+    spec = evaluator_spec(2 * cores * size.batches * _SAMPLING.batch_size)
     threads = torch.get_num_threads()
     torch.set_num_threads(cores)  # the script's, as if nobody had said anything
     try:
@@ -106,7 +105,7 @@ class Script:
 
     def __init__(self, spec: EvaluatorSpec) -> None:
         self.settings = spec.sampling
-        self.pipeline = StableDiffusionPipeline.from_pretrained(spec.pipeline)
+        self.pipeline = load_pipeline(spec.pipeline)  # a stock one
         self.pipeline.set_progress_bar_config(disable=True)
         model, _, preprocess = open_clip.create_model_and_transforms(spec.scorer.judge)
         self.model, self.preprocess = model.eval(), preprocess
@@ -161,12 +160,11 @@ def _turns(spec: EvaluatorSpec, pool: EvaluatorPool, size: _Size, console: Conso
     evaluators.load_weights(script.pipeline.unet.state_dict())
     actor: Any = ray.remote(num_cpus=1)(UNetAlone)
     alone = [actor.remote(spec, threads=1) for _ in range(pool.workers)]
-    scripted, drawn = spec.prompts.prompts[: size.scripted], len(spec.prompts)
-    full = Supernet(script.pipeline.unet).full()
-    batch = spec.sampling.batch_size
-    jobs = [Job(full, range(start, start + batch)) for start in range(0, drawn, batch)]
+    scripted, halves = spec.prompts.prompts[: size.scripted], _halves(spec)
+    drawn = len(spec.prompts) // 2
 
-    def take_turn() -> Turn:
+    def take_turn(number: int) -> Turn:
+        jobs = halves[number % 2]
         return Turn(
             script=_per_s(len(scripted), lambda: [script.score(prompt) for prompt in scripted]),
             pool=_per_s(drawn, lambda: list(evaluators.scores(jobs))),
@@ -175,11 +173,23 @@ def _turns(spec: EvaluatorSpec, pool: EvaluatorPool, size: _Size, console: Conso
 
     turns: list[Turn] = []
     with track(console, "evaluator: turns", size.turns) as on_progress:
-        take_turn()  # loads models
+        take_turn(0)  # loads models
         for done in range(1, size.turns + 1):
-            turns.append(take_turn())
+            turns.append(take_turn(done))
             on_progress(done, {"pictures_per_s": turns[-1].pool})
     return turns
+
+
+def _halves(spec: EvaluatorSpec) -> tuple[list[Job], list[Job]]:
+    """Jobs of one batch each for turns to alternate between.
+
+    An evaluator that was given the same rows again would share their first pass; here every
+    picture takes all of its passes, as the bound does.
+    """
+    full = choose_unet(SHAPES).inventory.full()
+    count, batch = len(spec.prompts), spec.sampling.batch_size
+    jobs = [Job(full, range(start, start + batch)) for start in range(0, count, batch)]
+    return jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]
 
 
 def _per_s(pictures: int, draw: Callable[[], object]) -> float:
