@@ -159,7 +159,7 @@ def rehearse(parts: Parts) -> tuple[RoundWork, ...]:
     rehearsal = _Rehearsal(parts.spec.sampling.batch_size)
     state = SearchState(parts.full)
     with TemporaryDirectory() as folder:
-        store = EvaluationStore("sqlite://", "rehearsal")
+        store = EvaluationStore(None, "rehearsal")
         settings = evolution_settings(parts)
         Evolution(
             settings.model_copy(update={"race": RacingSettings(racing=False)}),

@@ -21,7 +21,7 @@ from latency_tables.registry import SHIPPED
 pytestmark = pytest.mark.slow
 
 TABLE = "epyc-1core-fp32"
-SEARCH = ["demo", "--workers", "1", "--set", "latency.tables=['mine.toml']"] + [
+SEARCH = ["demo", "--workers", "1", "--set", f"latency.tables=['tables/{TABLE}.toml']"] + [
     part for setting in TINY for part in ("--set", setting)
 ]
 
@@ -70,8 +70,9 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     home, here = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("here")
+    (here / "tables").mkdir()
     for suffix in ("toml", "csv"):
-        shutil.copy(SHIPPED / f"{TABLE}.{suffix}", here / f"mine.{suffix}")
+        shutil.copy(SHIPPED / f"{TABLE}.{suffix}", here / "tables")
     port, dashboard, agent, client = free_ports(4)
     temporary = tempfile.mkdtemp(prefix="ray-")  # short: sockets in it have long names
     binaries = Path(sys.executable).parent
