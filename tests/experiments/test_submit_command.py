@@ -81,6 +81,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "HOME": str(home),
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONUNBUFFERED": "1",
         "RAY_AUTH_TOKEN": "a-token-of-the-tests",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
@@ -101,7 +102,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
             stderr=log,
         )
     try:
-        wait_for_port(dashboard, process, home / "head.log")
+        wait_for_start(process, home / "head.log")
         yield Head(f"http://127.0.0.1:{dashboard}", home, here, environment)
     finally:
         process.terminate()
@@ -109,14 +110,12 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(120):
-        assert process.poll() is None, log.read_text()
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
+def wait_for_start(process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(240):
+        if "Ray runtime started" in log.read_text():
             return
-        except OSError:
-            time.sleep(1)
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.5)
     raise AssertionError(log.read_text())
 
 
