@@ -7,9 +7,10 @@ from math import ceil
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments.experiment import load_experiment
-from experiments.forecast import Forecast, RoundWork, forecast, rehearse
+from experiments.forecast import BatchTime, Forecast, RoundWork, forecast, rehearse
 from experiments.search_run import Parts, prepare
 from search.action import removals
 
@@ -44,7 +45,8 @@ def test_a_search_that_scores_every_action_once_is_counted_exactly(parts: Parts)
     assert (only.phase, only.actions) == ("remove", actions)
     # The architecture before, every action, and the one after; each two batches of six prompts.
     assert only.pictures == 6 * (actions + 2)
-    assert only.waves == (2 * (actions + 1), 2)
+    assert sum(only.waves) == 2 * (actions + 2)
+    assert max(only.waves) >= 2 * actions  # all at once
 
 
 def test_more_rounds_and_rechecks_ask_for_more(parts: Parts) -> None:
@@ -70,6 +72,21 @@ def test_workers_share_batches_until_there_are_none_left_to_share() -> None:
     assert ahead.evaluation_s(2) == 40.0
     assert ahead.comparison_s(2) == 20.0
     assert ahead.total_s(2) == 160.0
+
+
+def test_time_grows_with_pictures_and_steps() -> None:
+    time = BatchTime(pictures=4, fixed_s=2.0, step_s=0.5)
+    assert time.of(4, 10) == 7.0
+    assert time.of(8, 10) == 14.0
+    assert time.of(4, 20) == 12.0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about a machine without a GPU")
+def test_gpus_that_are_not_here_are_not_timed(parts: Parts) -> None:
+    workers = parts.experiment.workers.model_copy(update={"gpus": 0.5})
+    experiment = parts.experiment.model_copy(update={"workers": workers})
+    with pytest.raises(ValueError, match=r"workers\.gpus is 0\.5"):
+        forecast(replace(parts, experiment=experiment))
 
 
 def test_trainings_on_workers_of_ray_are_not_timed() -> None:
