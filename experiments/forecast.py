@@ -22,6 +22,7 @@ from torch import Tensor
 
 from evaluators.evaluator import Evaluator, EvaluatorSpec
 from evaluators.job import Job, Scores
+from evaluators.placement import Placement
 from experiments.search_run import Parts, evolution_settings
 from experiments.trainer import SupernetTrainer, TrainingJob
 from experiments.training import open_trainer
@@ -62,6 +63,25 @@ class RoundWork:
 
 
 @dataclass(frozen=True)
+class BatchTime:
+    """Time of a batch drawn and judged by one evaluator, in s.
+
+    Attributes:
+        pictures: of the batch.
+        fixed_s: what it takes once: to encode, decode and judge.
+        step_s: what every sampling step takes.
+    """
+
+    pictures: int
+    fixed_s: float
+    step_s: float
+
+    def of(self, pictures: int, steps: int) -> float:
+        """Time of another batch, in s, were a picture to take the same time in any."""
+        return (self.fixed_s + self.step_s * steps) * pictures / self.pictures
+
+
+@dataclass(frozen=True)
 class Forecast:
     """A search's work and the time of its parts on this machine.
 
@@ -84,6 +104,7 @@ class Forecast:
 
     @property
     def pictures(self) -> int:
+        """Of all rounds."""
         return sum(work.pictures for work in self.rounds)
 
     def evaluation_s(self, workers: int) -> float:
@@ -131,24 +152,33 @@ def forecast(parts: Parts) -> Forecast:
 
     Args:
         parts: of the search.
+
+    Raises:
+        ValueError: if its evaluators draw on GPUs, of which this machine has none.
     """
-    section, threads = parts.experiment.training, parts.experiment.workers.threads
-    fixed_s, step_s = time_batch(parts.spec, parts.full, threads)
-    steps = parts.spec.sampling.num_inference_steps
-    drawn = parts.comparison
-    # Of the same size: the comparison's batches may be others.
-    share = drawn.sampling.batch_size / parts.spec.sampling.batch_size
-    comparison_s = fixed_s + step_s * drawn.sampling.num_inference_steps
+    placement = parts.experiment.workers.placement
+    if placement.gpus and not torch.cuda.is_available():
+        raise ValueError(
+            f"workers.gpus is {placement.gpus:g}, but this machine has no GPU to time a batch on; "
+            "call it on a node that has one, or add --set workers.gpus=0"
+        )
+    time_ = time_batch(parts.spec, parts.full, placement)
     rounds = rehearse(parts)
-    training_s = None if section.on_ray else time_trainings(parts, len(rounds))
+    on_ray = parts.experiment.training.on_ray
+    count, sampling = len(parts.comparison.prompts), parts.comparison.sampling
     return Forecast(
         rounds=rounds,
-        batch_s=fixed_s + step_s * steps,
-        comparison_batches=2 * ceil(len(drawn.prompts) / drawn.sampling.batch_size),
-        comparison_batch_s=comparison_s * share,
-        training_s=training_s,
+        batch_s=_batch_s(time_, parts.spec),
+        comparison_batches=2 * ceil(count / sampling.batch_size),
+        comparison_batch_s=_batch_s(time_, parts.comparison),
+        training_s=None if on_ray else time_trainings(parts, len(rounds)),
         workers=parts.experiment.workers.count,
     )
+
+
+def _batch_s(time_: BatchTime, spec: EvaluatorSpec) -> float:
+    pictures = min(spec.sampling.batch_size, len(spec.prompts))
+    return time_.of(pictures, spec.sampling.num_inference_steps)
 
 
 def rehearse(parts: Parts) -> tuple[RoundWork, ...]:
@@ -159,7 +189,7 @@ def rehearse(parts: Parts) -> tuple[RoundWork, ...]:
     rehearsal = _Rehearsal(parts.spec.sampling.batch_size)
     state = SearchState(parts.full)
     with TemporaryDirectory() as folder:
-        store = EvaluationStore("sqlite://", "rehearsal")
+        store = EvaluationStore(None, "rehearsal")
         settings = evolution_settings(parts)
         Evolution(
             settings.model_copy(update={"race": RacingSettings(racing=False)}),
@@ -214,27 +244,27 @@ class _Rehearsal:
             yield job, Scores(tuple(score for _ in job.rows))
 
 
-def time_batch(spec: EvaluatorSpec, full: Architecture, threads: int) -> tuple[float, float]:
-    """Time of a batch drawn and judged, in s: what it takes once, and for every sampling step.
+def time_batch(spec: EvaluatorSpec, full: Architecture, placement: Placement) -> BatchTime:
+    """Draw and judge a batch with few steps, to learn how long one takes on this machine.
 
     Args:
         spec: of the evaluator.
         full: the architecture to draw with; smaller ones are faster.
-        threads: of the evaluator.
+        placement: threads and device of the evaluator.
     """
     rows = range(min(spec.sampling.batch_size, len(spec.prompts)))
     seconds = {}
-    with _threads(threads):
+    with _threads(placement.threads):
         for steps in (1, _TIMED_STEPS):
             sampling = spec.sampling.model_copy(update={"num_inference_steps": steps})
-            evaluator = Evaluator(replace(spec, sampling=sampling))
+            evaluator = Evaluator(replace(spec, sampling=sampling), placement.device)
             if steps == 1:
                 evaluator.scores(full, rows)  # the first time is slower
             start = time.perf_counter()
             evaluator.scores(full, rows)
             seconds[steps] = time.perf_counter() - start
     step_s = max(0.0, (seconds[_TIMED_STEPS] - seconds[1]) / (_TIMED_STEPS - 1))
-    return max(0.0, seconds[1] - step_s), step_s
+    return BatchTime(len(rows), max(0.0, seconds[1] - step_s), step_s)
 
 
 @contextmanager
@@ -252,7 +282,7 @@ def time_trainings(parts: Parts, rounds: int) -> float:
 
     Args:
         parts: of the search.
-        rounds: of decisions; a training comes before each, and another before the last one.
+        rounds: of decisions; a training comes before each, and one more before the final one.
     """
     section, seed = parts.experiment.training, parts.experiment.seed
     trainings = [

@@ -48,14 +48,14 @@ class EvaluationStore:
     """Scores by :class:`EvaluationKey`, in a SQLite file or any storage that Optuna takes.
 
     Args:
-        storage: a path (SQLite) or a URL (``postgresql://...``).
+        storage: a path (SQLite) or a URL (``postgresql://...``); None for this process's memory.
         conditions: prompts, noise, sampler and judges of every evaluation of this run.
 
     Raises:
         StoreError: if the storage is damaged or cannot be reached.
     """
 
-    def __init__(self, storage: Path | str, conditions: str) -> None:
+    def __init__(self, storage: Path | str | None, conditions: str) -> None:
         self.conditions = conditions
         try:
             self._study = _open_study(storage)
@@ -123,7 +123,7 @@ class EvaluationStore:
         return True
 
 
-def _open_study(storage: Path | str) -> optuna.Study:
+def _open_study(storage: Path | str | None) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name=_STUDY,

@@ -33,8 +33,15 @@ def write_job_files(experiment: Experiment, folder: Path) -> dict[str, str]:
         Environment variables that the job needs.
 
     Raises:
-        ClusterError: if a path leads out of this folder, or the files are too big to be sent.
+        ClusterError: if a path leads out of this folder, the files are too big to be sent, or
+            scores would be kept in the job's folder, which is gone when it ends.
     """
+    store = experiment.evaluation.store
+    if store is not None and "://" not in store and not Path(store).is_absolute():
+        raise ClusterError(
+            f"evaluation.store: '{store}' would end with the job; give an absolute path on the "
+            "cluster's head, or the URL of a database"
+        )
     workers = experiment.workers.model_copy(update={"address": None})
     sent = experiment.model_copy(update={"workers": workers})
     files = {path: folder / path for path in _local_files(experiment)}

@@ -34,9 +34,10 @@ def forecast(
     parts = settle(prepare(resolved), console)
     ahead = look_ahead(parts)
     print_table(ahead.rounds_table())
-    rate = parts.spec.sampling.batch_size / ahead.batch_s
+    prompts, sampling = len(parts.spec.prompts), parts.spec.sampling
+    rate = min(sampling.batch_size, prompts) / ahead.batch_s
     typer.echo(
-        f"one evaluator of {resolved.workers.threads} threads draws and judges {rate:.3g} pictures "
-        "per second on this machine"
+        f"one evaluator of {resolved.workers.placement} draws and judges {rate:.3g} pictures per "
+        f"second on this machine, in {sampling}"
     )
     print_table(ahead.hours_table())

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.cluster.archive import ArchiveError, Receiver, pack, unpack
@@ -46,6 +46,7 @@ def received(log: str, folder: Path, piece: int = 1000) -> Path:
     return folder / "here"
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     files=st.dictionaries(NAMES, st.binary(max_size=200_000), max_size=4),
     piece=st.integers(1, 100_000),

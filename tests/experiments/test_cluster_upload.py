@@ -52,7 +52,7 @@ def test_relative_paths_go_along_and_mean_the_same_there(here: Path, job: Path) 
         latency={"tables": ["mine.toml"], "target_ratio": 0.5},
         evaluation={
             "prompts": {"source": "prompts.txt"},
-            "clip": {"name": "local-dir:models/judge"},
+            "scorer": {"name": "local-dir:models/judge"},
         },
     )
     assert write_job_files(sent, job) == {}
@@ -88,6 +88,13 @@ def test_tables_of_the_user_go_along(here: Path, job: Path, tables: Path, unet: 
     write_table(invented_table(unet, name="toy"), tables)
     variables = write_job_files(experiment(), job)
     assert names(job / variables["EVOUNET_TABLES"]) == {"toy.toml", "toy.csv"}
+
+
+def test_a_store_that_would_end_with_the_job_is_refused(here: Path, job: Path) -> None:
+    with pytest.raises(ClusterError, match=r"'scores\.db' would end with the job"):
+        write_job_files(experiment(evaluation={"store": "scores.db"}), job)
+    for lasting in ("/home/me/scores.db", "postgresql://head/scores"):
+        write_job_files(experiment(evaluation={"store": lasting}), job)
 
 
 def test_a_path_that_leads_out_is_refused(here: Path, job: Path) -> None:

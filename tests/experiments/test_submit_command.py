@@ -21,7 +21,7 @@ from latency_tables.registry import SHIPPED
 pytestmark = pytest.mark.slow
 
 TABLE = "epyc-1core-fp32"
-SEARCH = ["demo", "--workers", "1", "--set", "latency.tables=['mine.toml']"] + [
+SEARCH = ["demo", "--workers", "1", "--set", f"latency.tables=['tables/{TABLE}.toml']"] + [
     part for setting in TINY for part in ("--set", setting)
 ]
 
@@ -70,8 +70,9 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     home, here = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("here")
+    (here / "tables").mkdir()
     for suffix in ("toml", "csv"):
-        shutil.copy(SHIPPED / f"{TABLE}.{suffix}", here / f"mine.{suffix}")
+        shutil.copy(SHIPPED / f"{TABLE}.{suffix}", here / "tables")
     port, dashboard, agent, client = free_ports(4)
     temporary = tempfile.mkdtemp(prefix="ray-")  # short: sockets in it have long names
     binaries = Path(sys.executable).parent
@@ -80,6 +81,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "HOME": str(home),
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONUNBUFFERED": "1",
         "RAY_AUTH_TOKEN": "a-token-of-the-tests",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
@@ -100,7 +102,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
             stderr=log,
         )
     try:
-        wait_for_port(dashboard, process, home / "head.log")
+        wait_for_start(process, home / "head.log")
         yield Head(f"http://127.0.0.1:{dashboard}", home, here, environment)
     finally:
         process.terminate()
@@ -108,14 +110,12 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(120):
-        assert process.poll() is None, log.read_text()
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
+def wait_for_start(process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(240):
+        if "Ray runtime started" in log.read_text():
             return
-        except OSError:
-            time.sleep(1)
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.5)
     raise AssertionError(log.read_text())
 
 
