@@ -23,7 +23,7 @@ from evaluators.scorers.dual_encoder import (
 )
 
 _BATCH = 64
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _PARTS = ("get_text_features", "get_image_features", "logit_scale")
 # What transformers and safetensors raise for folders and files that are not what they should be.
 _UNUSABLE = (
