@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -81,8 +81,13 @@ def removals_in_batches(size: int) -> list[Job]:
     ]
 
 
-def simulate(jobs: Sequence[Job], workers: int, ray_ms: float) -> Use:
-    """All jobs by simulated evaluators."""
+def simulate(
+    jobs: Sequence[Job],
+    workers: int,
+    ray_ms: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Use:
+    """All jobs by simulated evaluators; see :class:`SimulatedCrew`."""
     draws, full = random.Random(_SEED), max(len(job.rows) for job in jobs)
     spread = {_key(job): draws.uniform(1 - _SPREAD, 1 + _SPREAD) for job in jobs}
 
@@ -90,7 +95,7 @@ def simulate(jobs: Sequence[Job], workers: int, ray_ms: float) -> Use:
         """The same on any worker, and less for a batch that is not full."""
         return _EVALUATION_S * spread[_key(job)] * len(job.rows) / full
 
-    crew = SimulatedCrew(workers, lambda ticket: duration_s(ticket.job), ray_ms / 1000)
+    crew = SimulatedCrew(workers, lambda ticket: duration_s(ticket.job), ray_ms / 1000, clock)
     for _ in Dispatcher(crew, _unheard).answers("scores", jobs):
         pass
     return Use(

@@ -28,17 +28,23 @@ class SimulatedCrew:
         workers: how many, all ready at the beginning.
         duration_s: of a piece on its worker.
         ray_s: of the driver, for every piece.
+        clock: real seconds; one that stands still leaves the dispatcher's own time out.
 
     Attributes:
         dispatch_s: real time that the dispatcher took.
     """
 
     def __init__(
-        self, workers: int, duration_s: Callable[[Ticket], float], ray_s: float = 0.0
+        self,
+        workers: int,
+        duration_s: Callable[[Ticket], float],
+        ray_s: float = 0.0,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.dispatch_s = 0.0
         self._duration_s = duration_s
         self._ray_s = ray_s
+        self._clock = clock
         self._now = 0.0
         self._queues: dict[int, deque[Ticket]] = {n: deque() for n in range(workers)}
         self._ends: list[tuple[float, int, Ticket]] = []
@@ -51,13 +57,13 @@ class SimulatedCrew:
         return self._now
 
     def submit(self, ticket: Ticket) -> None:
-        start = time.perf_counter()
+        start = self._clock()
         self._now += self._ray_s
         queue = self._queues[ticket.worker]
         queue.append(ticket)
         if len(queue) == 1:
             self._begin(ticket, self._now)
-        self._own_s += time.perf_counter() - start
+        self._own_s += self._clock() - start
 
     def cancel(self, ticket: Ticket) -> None:
         queue = self._queues[ticket.worker]
@@ -67,7 +73,7 @@ class SimulatedCrew:
 
     def wait(self, timeout_s: float) -> Sequence[Report]:
         if self._left_at is not None:
-            taken_s = time.perf_counter() - self._left_at - self._own_s
+            taken_s = self._clock() - self._left_at - self._own_s
             self.dispatch_s += taken_s
             self._now += taken_s
         deadline = self._now + timeout_s
@@ -77,7 +83,7 @@ class SimulatedCrew:
             self._end(*heapq.heappop(self._ends))
         reports, self._reports = self._reports, []
         self._own_s = 0.0
-        self._left_at = time.perf_counter()
+        self._left_at = self._clock()
         return reports
 
     def _begin(self, ticket: Ticket, moment: float) -> None:

@@ -130,6 +130,7 @@ def test_killed_processes_are_replaced(
     assert all(f"process {victim} on" in lost for victim in victims)
 
 
+@pytest.mark.slow  # Ray takes its time to be sure that an owner is gone
 def test_lost_weights_are_put_again(
     two_workers: EvaluatorPool, tmp_path: Path, events: list[PoolEvent]
 ) -> None:

@@ -15,6 +15,11 @@ from experiments.benchmarks.scale import Use
 PIECES = 240
 
 
+def still() -> float:
+    """A clock without time, on which this machine is never busy."""
+    return 0.0
+
+
 def architecture(number: int) -> Any:
     return SimpleNamespace(id=str(number))
 
@@ -25,17 +30,17 @@ def jobs() -> list[Job]:
 
 
 def test_one_worker_is_always_busy(jobs: list[Job]) -> None:
-    assert 99.5 < scale.simulate(jobs, 1, ray_ms=0.5).utilisation_pct <= 100
+    assert 99.5 < scale.simulate(jobs, 1, 0.5, still).utilisation_pct <= 100
 
 
 def test_workers_without_work_count_as_idle(jobs: list[Job]) -> None:
     """Two rounds of 160 workers for 240 evaluations: a quarter of the time is lost."""
-    assert 60 < scale.simulate(jobs, 160, ray_ms=0.5).utilisation_pct < 78
+    assert 60 < scale.simulate(jobs, 160, 0.5, still).utilisation_pct < 78
 
 
 def test_a_driver_that_is_too_slow_shows(jobs: list[Job]) -> None:
     """100 ms for each of 240 evaluations of 5 s keep 50 workers busy at most."""
-    assert scale.simulate(jobs, 100, ray_ms=100).utilisation_pct < 55
+    assert scale.simulate(jobs, 100, 100, still).utilisation_pct < 55
 
 
 def test_figures_and_picture_tell_the_same() -> None:
