@@ -55,6 +55,7 @@ def test_only_what_is_open_is_settled_and_stands_in_the_file(
     assert read.evaluation.sampling.left_open == ()
 
 
+@pytest.mark.slow
 def test_a_worker_tries_and_its_trials_are_shown(experiment: Experiment) -> None:
     shown = io.StringIO()
     settled = settle_sampling(experiment, Console(file=shown, width=200))

@@ -84,6 +84,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "PYTHONUNBUFFERED": "1",
         "RAY_AUTH_TOKEN": "a-token-of-the-tests",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_worker_niceness": "0",  # 15 by default: on a busy machine they would get no time
     }
     options = {
         "port": port,
@@ -126,6 +127,14 @@ def direct(head: Head) -> Path:
     return head.here / "direct"
 
 
+def wait_for_decision(head: Head, job: str) -> None:
+    end = time.monotonic() + 600
+    while not (head.home / "evounet-runs" / job / "state.json").exists():
+        status = head.evounet("jobs", "status", job, "--address", head.address)
+        assert f"{job}: FAILED" not in status
+        assert time.monotonic() < end, status
+
+
 def wait_until(head: Head, job: str, status: str) -> None:
     for _ in range(60):
         if f"{job}: {status}" in head.evounet("jobs", "status", job, "--address", head.address):
@@ -150,8 +159,7 @@ def test_a_search_that_is_stopped_resumes_to_the_same_end(head: Head, direct: Pa
     at = ("--address", head.address)
     printed = head.evounet("submit", *SEARCH, *at, "--detach", "--run", "resumed")
     job = printed.split("job: ")[1].split()[0]
-    while not (head.home / "evounet-runs" / job / "state.json").exists():
-        assert "FAILED" not in head.evounet("jobs", "status", job, *at)
+    wait_for_decision(head, job)
     assert f"jobs resume {job}" in head.evounet("jobs", "stop", job, *at)
     wait_until(head, job, "STOPPED")
     head.evounet("jobs", "fetch", job, *at, "--run", "resumed", "--no-checkpoints")
