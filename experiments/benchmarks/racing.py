@@ -31,7 +31,7 @@ from supernet.architecture import Architecture
 
 _PROMPTS = 2000  # of the paper's validation set
 _BATCH = 32
-_DECISIONS, _QUICK = 400, 20
+_DECISIONS, _QUICK = 200, 20
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Replay:
     Attributes:
         equal: whether both removed the same blocks.
         share: pictures of the race over those of full evaluation.
-        regret: CLIP score that the race lost in addition, over all prompts.
+        regret: CLIP score that the race lost in addition, over all prompts; latency that it saved
+            in addition counts with what the last removal pays for it.
         standard_error: of that difference.
     """
 
@@ -90,6 +91,12 @@ class RoundScores:
         for each in architectures:
             self._drawn[each.id] = max(count, self._drawn.get(each.id, 0))
         return {each.id: Scores(self._scores[each.id][:count]) for each in architectures}
+
+    def price(self, taken: set[Action]) -> float:
+        """CLIP score for each ms that the dearest of some removals costs, over all prompts."""
+        rows = [self.actions[action] for action in taken]
+        lost = self.changes[rows].mean(dim=1).tolist()
+        return max(change / self._delta_ms[i] for i, change in zip(rows, lost, strict=True))
 
     def pictures(self) -> int:
         """That were asked for, with those of the architecture that was decided for."""
@@ -175,7 +182,9 @@ def replay(recorded: RecordedRound, full: Architecture, prompts: int, seed: int)
     (by_all, right), (raced, taken) = decide(racing=False), decide(racing=True)
     rows = [by_all.actions[action] for action in (*(right - taken), *(taken - right))]
     signs = torch.tensor([1.0] * len(right - taken) + [-1.0] * len(taken - right)).double()
-    worse = signs @ by_all.changes[rows]
+    # What it lost more, less what the time that it saved more is worth to full evaluation.
+    more_ms = signs @ recorded.delta_latency_ms[rows]
+    worse = signs @ by_all.changes[rows] - by_all.price(right) * more_ms
     return Replay(
         right == taken,
         raced.pictures() / by_all.pictures(),
