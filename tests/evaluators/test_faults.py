@@ -43,6 +43,7 @@ def cluster() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         here = os.path.dirname(__file__)  # workers have to find the toys
         patch.setenv("PYTHONPATH", os.pathsep.join([here, *filter(None, sys.path)]))
+        patch.setenv("RAY_worker_niceness", "0")  # else other load on the machine starves them
         cluster = Cluster(initialize_head=True, head_node_args=head)
         for _ in range(2):
             cluster.add_node(num_cpus=1)
