@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ray.job_submission import JobSubmissionClient
 
 _PORT = 8265  # of Ray's dashboard, unless 'ray start' is told another
 _TIMEOUT_S = 10.0
+_SAID = 200  # characters of a trace that tell what went wrong: its end
 _TALKATIVE = (
     "dashboard.modules.job.sdk",
     "dashboard.modules.dashboard_sdk",
@@ -56,6 +58,23 @@ def connect(address: str | None) -> Any:
     for module in _TALKATIVE:
         logging.getLogger(f"ray.{module}").setLevel(logging.WARNING)
     return JobSubmissionClient(url, headers=headers)
+
+
+@contextmanager
+def asking(client: Any) -> Iterator[None]:
+    """A call of a client's method, whose failure is the cluster's.
+
+    Raises:
+        ClusterError: if the cluster is gone meanwhile, or cannot do what it is asked.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        said = " ".join(str(error).split())[-_SAID:]
+        raise ClusterError(
+            f"{client.get_address()} cannot answer ({said}); see whether the cluster is still up "
+            "('ray status' on its head)"
+        ) from error
 
 
 def dashboard_url(address: str | None, environment: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from experiments.cluster.archive import Receiver, unpack
-from experiments.cluster.connection import ClusterError
+from experiments.cluster.connection import ClusterError, asking
 from experiments.cluster.jobs import SearchJob, failure, follow
 from experiments.progress import OnProgress, track
 
@@ -76,7 +76,10 @@ def check_place(folder: Path, run: str | None) -> None:
 def _receive(client: Any, job: SearchJob, tar: Path, console: Console, checkpoints: bool) -> None:
     packing = f"{job.id}-fetch-{secrets.token_hex(3)}"
     options = "" if checkpoints else " --no-checkpoints"
-    client.submit_job(entrypoint=f"evounet jobs pack {job.place}{options}", submission_id=packing)
+    with asking(client):
+        client.submit_job(
+            entrypoint=f"evounet jobs pack {job.place}{options}", submission_id=packing
+        )
     try:
         with tar.open("wb") as file, ExitStack() as stack:
             receiver = Receiver(file)
@@ -98,5 +101,7 @@ def _receive(client: Any, job: SearchJob, tar: Path, console: Console, checkpoin
             raise ClusterError(f"{job.run} cannot be fetched from {client.get_address()}: {reason}")
         receiver.check()
     finally:
-        client.stop_job(packing)
-    client.delete_job(packing)
+        with asking(client):
+            client.stop_job(packing)
+    with asking(client):
+        client.delete_job(packing)

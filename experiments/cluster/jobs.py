@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from experiments.cluster.connection import ClusterError
+from experiments.cluster.connection import ClusterError, asking
 
 # Names in a job's metadata.
 RUN, NAME, EXPERIMENT = "evounet_run", "evounet_name", "evounet_experiment"
@@ -50,7 +50,9 @@ class SearchJob:
 
 def list_searches(client: Any) -> list[SearchJob]:
     """The searches that a cluster knows, the newest first; other jobs are left out."""
-    found = [_search(job) for job in client.list_jobs() if RUN in (job.metadata or {})]
+    with asking(client):
+        jobs = client.list_jobs()
+    found = [_search(job) for job in jobs if RUN in (job.metadata or {})]
     return sorted(found, key=lambda job: job.started, reverse=True)
 
 
@@ -138,7 +140,8 @@ def check_succeeded(client: Any, job: str) -> None:
 
 def failure(client: Any, job: str) -> str | None:
     """Why any job has ended early, in one line; None if it has not."""
-    details = client.get_job_info(job)
+    with asking(client):
+        details = client.get_job_info(job)
     if details.status.value == "SUCCEEDED":
         return None
     if details.status.value == "STOPPED":
@@ -155,7 +158,8 @@ def failure(client: Any, job: str) -> str | None:
 
 def last_line(client: Any, job: str) -> str:
     """The last line of a job's log."""
-    lines = client.get_job_logs(job).split("\n")
+    with asking(client):
+        lines = client.get_job_logs(job).split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "no log")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from experiments.cluster.connection import ClusterError
+from experiments.cluster.connection import ClusterError, asking
 from experiments.cluster.jobs import EXPERIMENT, NAME, RUN, SearchJob
 from experiments.cluster.upload import EXPERIMENT_FILE, write_job_files
 from experiments.experiment import Experiment
@@ -60,9 +60,10 @@ def _submit(
 ) -> None:
     with TemporaryDirectory() as folder:
         variables = write_job_files(experiment, Path(folder))
-        client.submit_job(
-            entrypoint=command,
-            submission_id=job,
-            runtime_env={"working_dir": folder, "env_vars": variables},
-            metadata=metadata,
-        )
+        with asking(client):
+            client.submit_job(
+                entrypoint=command,
+                submission_id=job,
+                runtime_env={"working_dir": folder, "env_vars": variables},
+                metadata=metadata,
+            )

@@ -16,7 +16,7 @@ from experiments.cluster import jobs
 from experiments.cluster.archive import ArchiveError, pack
 from experiments.cluster.connection import ClusterError
 from experiments.cluster.fetch import check_place, fetch_run
-from experiments.cluster.jobs import SearchJob, check_succeeded, find_search, follow
+from experiments.cluster.jobs import SearchJob, check_succeeded, find_search, follow, list_searches
 
 SEARCH = SearchJob("demo-1", "SUCCEEDED", "evounet-runs/demo-1", "demo", "{}", 0.0, 1.0)
 
@@ -119,6 +119,16 @@ def test_a_search_that_was_refused_is_not_to_be_resumed() -> None:
 def test_a_job_that_is_not_there_is_refused() -> None:
     with pytest.raises(ClusterError, match="no search 'demo-1' at http://head:8265"):
         find_search(Cluster(), "demo-1")
+
+
+def test_a_cluster_that_breaks_down_is_one_line() -> None:
+    class Broken(Cluster):
+        def list_jobs(self) -> list[Any]:
+            raise RuntimeError("Request failed with status code 500: Traceback\n ...\nno GCS")
+
+    with pytest.raises(ClusterError, match=r"cannot answer \(.* no GCS\); see whether") as error:
+        list_searches(Broken())
+    assert "\n" not in str(error.value)
 
 
 # --- fetching
