@@ -229,7 +229,7 @@ def figures(turns: Sequence[Turn], workers: int, script_threads: int) -> list[Fi
         f"{len(turns)} turns"
     )
     pool = f"{workers} evaluators of 1 thread, {s.precision}, batches of {s.batch_size}"
-    script = f"stock pipeline and open_clip called per prompt, fp32, on {script_threads} threads"
+    script = f"stock pipeline and open_clip called per prompt, fp32, threads: {script_threads}"
     bound = "the same passes of the UNet and nothing else on as many processes"
     return [
         _figure(
