@@ -78,11 +78,12 @@ def run(quick: bool, console: Console) -> list[Figure]:
     cores = os.cpu_count() or 1
     spec = evaluator_spec(2 * cores * size.batches * _SAMPLING.batch_size)
     threads = torch.get_num_threads()
-    torch.set_num_threads(cores)  # the script's, as if nobody had said anything
+    script = Script(spec)
     try:
+        chosen = _choose_threads(script, spec.prompts.prompts[0])
         # Twice the cores: evaluators and bound are both there, and run in turns.
         with ray_session(2 * cores), EvaluatorPool(cores) as pool:
-            return figures(_turns(spec, pool, size, console), cores)
+            return figures(_turns(spec, script, pool, size, console), cores, chosen)
     finally:
         torch.set_num_threads(threads)
 
@@ -154,8 +155,25 @@ class UNetAlone:
 # --- turns
 
 
-def _turns(spec: EvaluatorSpec, pool: EvaluatorPool, size: _Size, console: Console) -> list[Turn]:
-    script = Script(spec)
+def _choose_threads(script: Script, prompt: str) -> int:
+    """Of one and all cores, what the script is faster with now: torch's default is the latter.
+
+    Threads that wait for each other on a busy machine take many times as long as one alone, which
+    would be no merit of the evaluators.
+    """
+    times = {}
+    for threads in (1, os.cpu_count() or 1):
+        torch.set_num_threads(threads)
+        script.score(prompt)
+        times[threads] = 1 / _per_s(1, lambda: script.score(prompt))
+    chosen = min(times, key=times.__getitem__)
+    torch.set_num_threads(chosen)
+    return chosen
+
+
+def _turns(
+    spec: EvaluatorSpec, script: Script, pool: EvaluatorPool, size: _Size, console: Console
+) -> list[Turn]:
     evaluators = pool.evaluators(spec)
     evaluators.load_weights(script.pipeline.unet.state_dict())
     actor: Any = ray.remote(num_cpus=1)(UNetAlone)
@@ -201,7 +219,7 @@ def _per_s(pictures: int, draw: Callable[[], object]) -> float:
 # --- figures
 
 
-def figures(turns: Sequence[Turn], workers: int) -> list[Figure]:
+def figures(turns: Sequence[Turn], workers: int, script_threads: int) -> list[Figure]:
     """What the turns come to: medians of their ratios, with quartiles."""
     s = _SAMPLING
     on_what = (
@@ -209,7 +227,7 @@ def figures(turns: Sequence[Turn], workers: int) -> list[Figure]:
         f"{len(turns)} turns"
     )
     pool = f"{workers} evaluators of 1 thread, {s.precision}, batches of {s.batch_size}"
-    script = f"stock pipeline and open_clip called per prompt, fp32, {workers} threads"
+    script = f"stock pipeline and open_clip called per prompt, fp32, threads: {script_threads}"
     bound = "the same passes of the UNet and nothing else on as many processes"
     return [
         _figure(

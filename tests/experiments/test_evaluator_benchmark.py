@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def spec() -> EvaluatorSpec:
 def test_the_three_are_compared_turn_by_turn() -> None:
     """A machine that is slow for a while is so for all of them."""
     turns = [Turn(2, 8, 10), Turn(0.2, 0.8, 1), Turn(1, 4.5, 5), Turn(4, 12, 20), Turn(3, 12, 15)]
-    found = {figure.name: figure for figure in figures(turns, workers=2)}
+    found = {figure.name: figure for figure in figures(turns, workers=2, script_threads=2)}
     assert found["over_stock"].value == pytest.approx(4)
     assert found["of_bound"].value == pytest.approx(0.8)
     assert found["pool_pictures_per_s"].value == 8
@@ -67,6 +68,21 @@ def test_the_bound_passes_the_unet_as_an_evaluator_does(spec: EvaluatorSpec) -> 
     evaluator.scores(evaluator.supernet.full())
     assert seen["alone"] == seen["evaluator"]
     assert len(seen["alone"]) == spec.sampling.num_inference_steps
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [((3.0, 2.0), 8), ((3.0, 40.0), 1)])
+def test_the_script_runs_on_the_threads_that_suit_it(
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], expected: int
+) -> None:
+    speeds = iter(1 / each for each in seconds)
+    monkeypatch.setattr(benchmark.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(benchmark, "_per_s", lambda *_: next(speeds))
+    before = torch.get_num_threads()
+    try:
+        assert benchmark._choose_threads(Mock(), "a red ring") == expected
+        assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.slow
