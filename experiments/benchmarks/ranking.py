@@ -32,6 +32,7 @@ from supernet.architecture import Architecture
 from supernet.block_dropping import BlockDropping
 from supernet.inventory import take_inventory, unet_config
 from supernet.robust_training import train
+from supernet.supernet import Supernet
 from supernet.training_settings import TrainingSettings
 
 Weights = Mapping[str, Tensor]
@@ -156,25 +157,30 @@ class _Judge:
     def __init__(self, spec: EvaluatorSpec, pictures: int) -> None:
         torch.set_num_threads(1)
         self.evaluator = Evaluator(spec)
-        self.teacher = copy.deepcopy(self.evaluator.pipeline.unet)
-        self.data = ShapesData(self.evaluator.pipeline, pictures, _SEED)
+        pipeline = load_pipeline(spec.pipeline)  # the evaluator's has rounded weights
+        self.teacher = copy.deepcopy(pipeline.unet)
+        self.trained = Supernet(pipeline.unet)
+        self.scheduler = pipeline.scheduler
+        self.data = ShapesData(pipeline, pictures, _SEED)
 
     def supernet(
         self, settings: TrainingSettings, on_progress: OnProgress | None = None
     ) -> Weights:
         """Weights of a supernet that is trained from the base UNet."""
-        unet = self.evaluator.supernet.unet
+        unet = self.trained.unet
         unet.load_state_dict(self.teacher.state_dict())
-        self._train(settings, self.evaluator.supernet.full(), on_progress)
+        self._train(settings, self.trained.full(), on_progress)
         return {name: value.clone() for name, value in unet.state_dict().items()}
 
     def clip(
         self, weights: Weights, architecture: Architecture, fine_tuning: TrainingSettings | None
     ) -> float:
         """Mean CLIP score of an architecture with these weights, or after training from them."""
-        self.evaluator.load_weights(weights)
         if fine_tuning is not None:
+            self.trained.unet.load_state_dict(weights)
             self._train(fine_tuning, architecture)
+            weights = self.trained.unet.state_dict()
+        self.evaluator.load_weights(weights)
         return mean(self.evaluator.scores(architecture).first)
 
     def _train(
@@ -183,18 +189,18 @@ class _Judge:
         architecture: Architecture,
         on_progress: OnProgress | None = None,
     ) -> None:
-        self.evaluator.supernet.unet.requires_grad_(True)
+        self.trained.unet.requires_grad_(True)
         train(
-            self.evaluator.supernet,
+            self.trained,
             self.data.batches(settings.batch_size, _SEED, CAPTION_DROPOUT),
-            self.evaluator.pipeline.scheduler,
+            self.scheduler,
             settings,
             _SEED,
             architecture=architecture,
             teacher=self.teacher,
             on_progress=on_progress,
         )
-        self.evaluator.supernet.unet.requires_grad_(False)
+        self.trained.unet.requires_grad_(False)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from evaluators.evaluator import Evaluator, EvaluatorSpec
 from evaluators.memory import Portions
+from supernet.architecture import Architecture
 
 NO_ROOM = "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory"
 
@@ -75,10 +76,10 @@ def test_an_evaluator_goes_on_with_half_and_says_so(
     expected = evaluator.scores(full).first
     draw = evaluator._draw
 
-    def draw_two(rows: range) -> Tensor:
+    def draw_two(architecture: Architecture, rows: range) -> Tensor:
         if len(rows) > 2:
             raise RuntimeError(NO_ROOM)
-        return draw(rows)
+        return draw(architecture, rows)
 
     monkeypatch.setattr(evaluator, "_draw", draw_two)
     for _ in range(2):

@@ -15,7 +15,7 @@ from experiments.experiment import TrainingSection
 from experiments.models import pipeline_source
 from experiments.trainer import LocalTrainer, TrainingJob
 from experiments.training import RoundTrainer
-from search.evolution import unseen
+from search.evaluations import unseen
 from supernet.architecture import CROSS_ATTENTION, RESNET, Architecture, BlockId
 from supernet.checkpoint import load_tensors
 from supernet.inventory import take_inventory, unet_config
