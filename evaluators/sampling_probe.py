@@ -10,6 +10,7 @@ from statistics import median
 import torch
 
 from evaluators.generation import SamplingChoice, SamplingSettings, convert, latent_shape
+from evaluators.memory import is_out_of_memory
 from evaluators.pipelines import Pipeline
 from supernet.tracing import example_inputs
 
@@ -96,7 +97,7 @@ def _pictures_per_s(pipeline: Pipeline, settings: SamplingSettings) -> float | N
             pass_s = _median_s(lambda: unet(**inputs), device)
             decoder_s = _median_s(lambda: pipeline.vae.decode(latents), device)
     except RuntimeError as error:
-        if not _out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return None
     return settings.batch_size / (settings.num_inference_steps * pass_s + decoder_s)
@@ -112,8 +113,3 @@ def _median_s(run: Callable[[], object], device: torch.device) -> float:
             torch.accelerator.synchronize(device)
         times.append(time.perf_counter() - start)
     return median(times[1:])
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Torch has a class of its own for accelerators alone."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -23,7 +23,7 @@ from torch import Tensor
 from evaluators.evaluator import Evaluator, EvaluatorSpec
 from evaluators.job import Job, Scores
 from evaluators.placement import Placement
-from experiments.search_run import Parts, evolution_settings
+from experiments.search_parts import Parts, evolution_settings
 from experiments.trainer import SupernetTrainer, TrainingJob
 from experiments.training import open_trainer
 from search.decision import Decision

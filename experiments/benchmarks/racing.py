@@ -58,7 +58,8 @@ class RoundScores:
     Attributes:
         prompts: how many.
         current: the architecture that is decided on.
-        actions: by the architecture that they lead to.
+        actions: with the rows of their scores.
+        changes: score after minus before, ``(actions, prompts)``.
     """
 
     def __init__(self, recorded: RecordedRound, full: Architecture, rows: Tensor) -> None:

@@ -121,7 +121,7 @@ def main(
 ) -> None:
     """Record the scores of a search's removals."""
     from experiments.run_folder import RunFolder
-    from experiments.search_run import prepare
+    from experiments.search_parts import prepare
 
     parts = prepare(RunFolder(run).load_experiment())
     save_rounds(out, read_search(run, parts.full, parts.conditions))

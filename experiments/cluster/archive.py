@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 _MARK = "evounet-archive "
 # Of the tar, in bytes: a multiple of 3, so that lines join without padding, and of tar's 512.
@@ -89,8 +89,8 @@ class _Lines(io.RawIOBase):
         self.out.write(f"{_MARK}{json.dumps(value)}\n")
         self.out.flush()
 
-    def write(self, data: object) -> int:
-        block = bytes(data)  # type: ignore[call-overload]
+    def write(self, data: Any) -> int:
+        block = bytes(data)
         self.digest.update(block)
         self.out.write(f"{_MARK}{base64.b64encode(block).decode()}\n")
         return len(block)

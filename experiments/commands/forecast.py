@@ -25,7 +25,7 @@ def forecast(
 
     from experiments.experiment import load_experiment
     from experiments.forecast import forecast as look_ahead
-    from experiments.search_run import prepare, settle
+    from experiments.search_parts import prepare, settle
     from experiments.table_views import print_table
 
     resolved = load_experiment(experiment, set_ or [])

@@ -15,7 +15,8 @@ def report(run: Annotated[Path, typer.Argument(help="run folder")]) -> None:
     """
     from experiments.report import write_report
     from experiments.run_folder import RunFolder
-    from experiments.search_run import prepare, report_data
+    from experiments.search_parts import prepare
+    from experiments.search_run import report_data
     from search.state import SearchState
 
     folder = RunFolder(run)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from evaluators.pool import EvaluatorPool
     from experiments.run_folder import RunFolder
     from experiments.run_log import RunLog
-    from experiments.search_run import Parts
+    from experiments.search_parts import Parts
 
 
 def search(
@@ -35,7 +35,8 @@ def search(
     from experiments.experiment import load_experiment
     from experiments.run_folder import RunFolder
     from experiments.run_log import RunLog
-    from experiments.search_run import open_pool, prepare, settle
+    from experiments.search_parts import prepare, settle
+    from experiments.search_run import open_pool
 
     overrides = list(set_ or [])
     if workers is not None:
@@ -66,7 +67,8 @@ def resume(
 
     from experiments.run_folder import RunFolder
     from experiments.run_log import RunLog
-    from experiments.search_run import open_pool, prepare
+    from experiments.search_parts import prepare
+    from experiments.search_run import open_pool
 
     folder = RunFolder(run)
     resolved = folder.load_experiment()

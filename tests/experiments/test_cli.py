@@ -59,6 +59,14 @@ BAD_INPUT = {
         "caption_accuracy needs captions that a picture must not fit",
     ),
     "no reference": (["--set", "comparison.reference=lost"], "lost holds 0 pictures"),
+    "a store of scores in no folder": (
+        ["--set", "evaluation.store=lost/s.db"],
+        "lost is no folder",
+    ),
+    "a store that is none": (
+        ["--set", f"evaluation.store={__file__}"],
+        "test_cli.py: cannot be read",
+    ),
     "no such supernet": (["--set", "model.supernet=lost.safetensors"], "lost.safetensors"),
 }
 

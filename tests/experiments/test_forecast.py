@@ -11,7 +11,7 @@ import torch
 
 from experiments.experiment import load_experiment
 from experiments.forecast import BatchTime, Forecast, RoundWork, forecast, rehearse
-from experiments.search_run import Parts, prepare
+from experiments.search_parts import Parts, prepare
 from search.action import removals
 
 TINY = (
