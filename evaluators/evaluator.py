@@ -107,6 +107,14 @@ class Evaluator:
     def scores(self, architecture: Architecture, rows: range | None = None) -> Scores:
         """Scores of all prompts, or of some of them, in their order."""
         rows = rows if rows is not None else range(len(self.spec.prompts))
+        size = self.spec.sampling.batch_size
+        scores = Scores(())
+        for start in range(0, len(rows), size):
+            # Judged as they are drawn: a judge's last bits, too, depend on how many it sees.
+            scores += self._batch_scores(architecture, rows[start : start + size])
+        return scores
+
+    def _batch_scores(self, architecture: Architecture, rows: range) -> Scores:
         images = self.images(architecture, rows)
         return Scores(*(tuple(scorer.score(images, rows).tolist()) for scorer in self.scorers))
 
