@@ -136,6 +136,7 @@ class SearchSection(_Section):
     strategy: Literal["evolution"] = "evolution"
     rounds: int = Field(4, ge=1)
     caution: float = Field(1.0, ge=0)
+    negligible_loss: float = Field(0.001, ge=0, lt=1)
     recheck: int = Field(2, ge=0)
     grow: bool = True
     growth: Growth = "copy"

@@ -171,6 +171,7 @@ def evolution_settings(parts: Parts) -> EvolutionSettings:
         target_ms=parts.target_ms,
         rounds=section.rounds,
         caution=section.caution,
+        negligible_loss=section.negligible_loss,
         recheck=section.recheck,
         grow=section.grow,
         growth=section.growth,

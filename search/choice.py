@@ -12,6 +12,7 @@ from typing import Protocol
 
 from search.action import Action
 from search.decision import Candidate
+from search.ranking import Ranking
 from search.settings import EvolutionSettings
 from supernet.architecture import Architecture
 
@@ -19,7 +20,14 @@ Latency = Callable[[Architecture], float]
 
 
 class Judge(Protocol):
-    """Who judges removals, as :class:`search.race.Race` does."""
+    """Who judges removals, as :class:`search.race.Race` does.
+
+    Attributes:
+        ranking: what they are ordered by.
+    """
+
+    @property
+    def ranking(self) -> Ranking: ...
 
     def enter(self, current: Architecture, actions: Sequence[Action]) -> Sequence[Candidate]:
         """Judge actions (again) on top of an architecture."""
@@ -55,7 +63,7 @@ def choose_removals(
         current: the architecture as it is.
         latency: of any architecture, in ms.
         goal_ms: latency to reach in this round.
-        settings: the target, and how to rank and recheck.
+        settings: the target, and how to recheck.
         judge: of the candidates; nothing enters again if ``settings.recheck`` is 0.
 
     Returns:
@@ -66,11 +74,11 @@ def choose_removals(
 
     def by_value(some: Sequence[Candidate]) -> list[Candidate]:
         useful_ms = latency(current) - settings.target_ms
-        values = {c.action: c.cautious_value(settings.caution, useful_ms) for c in some}
-        return sorted(some, key=lambda c: (values[c.action], place[c.action]))
+        return sorted(some, key=lambda c: (judge.ranking.value(c, useful_ms), place[c.action]))
 
     def settled(some: Sequence[Candidate]) -> list[Candidate]:
-        wanted = _how_many(by_value(some), current, latency, goal_ms)
+        # Which one comes last is a question of its own: what is still useful then is known then.
+        wanted = max(1, _how_many(by_value(some), current, latency, goal_ms) - 1)
         return by_value(judge.settle(some, wanted, latency(current) - settings.target_ms))
 
     left = [candidate for candidate in candidates if candidate.delta_latency_ms < 0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from statistics import mean, stdev
 from typing import Any
 
@@ -72,19 +72,6 @@ class Candidate:
             towards = self.action.change * self.delta_clip
             return math.copysign(math.inf, towards) if towards else 0.0
         return self.delta_clip / self.delta_latency_ms
-
-    def cautious_value(self, caution: float, useful_ms: float = math.inf) -> float:
-        """The value if CLIP turned out ``caution`` standard errors worse than measured.
-
-        With few prompts the best values are those with the luckiest error, and what is taken for
-        them disappoints. The error is the one that all prompts would leave, so that those spared
-        are no disadvantage; an unknown one (of one prompt) changes nothing. No more than
-        ``useful_ms`` of what a removal saves is counted.
-        """
-        error = self.standard_error * math.sqrt(self.prompts / (self.prompts + self.spared))
-        worse = self.delta_clip - caution * error if math.isfinite(error) else self.delta_clip
-        useful = max(self.delta_latency_ms, -useful_ms)
-        return replace(self, delta_clip=worse, delta_latency_ms=useful).value
 
     @property
     def margin(self) -> float:

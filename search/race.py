@@ -8,22 +8,22 @@ where others turn out worse.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import mean
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluators.job import Scores
 from search.action import Action
 from search.confidence import half_width
+from search.contest import Bounds, Contest, FloatArray
 from search.decision import Candidate, score_action
 from search.evaluations import FirstScores, OnProgress, unseen
 from search.settings import EvolutionSettings
 from supernet.architecture import Architecture
 from supernet.growth import Growth
 
-FloatArray = NDArray[np.float64]
 Latency = Callable[[Architecture], float]
 OnRung = Callable[[Architecture, dict[str, float]], None]
 
@@ -69,6 +69,7 @@ class Race:
 
     Attributes:
         alone: every action as it was judged by itself.
+        ranking: what removals are ordered by.
         on_rung: told of what is drawn next, and on top of which architecture.
 
     Raises:
@@ -91,7 +92,9 @@ class Race:
         self._settings = settings
         self._rungs = settings.race.rungs(evaluations.prompts, batch_size)
         self._now = evaluations.first(evaluations.prompts, [current])[current.id]
+        self.ranking = settings.ranking(mean(self._now.first))
         self._runners: dict[Action, _Runner] = {}
+        self._places: dict[Action, int] = {}  # by which equal values are ordered
 
     def enter(
         self, current: Architecture, actions: Sequence[Action], on_progress: OnProgress = unseen
@@ -101,6 +104,7 @@ class Race:
         for action in actions:
             pair = judged_by(action, current, self._settings.growth)
             delta_ms = self._latency(action.apply(current)) - self._latency(current)
+            self._places.setdefault(action, len(self._places))
             self._runners[action] = _Runner(action, *pair, delta_ms, current == self._current)
         return self._draw(actions, self._rungs[0], on_progress)
 
@@ -115,17 +119,14 @@ class Race:
             useful_ms: what is still to be saved.
         """
         scored = {candidate.action: candidate for candidate in candidates}
+        race, prompts = self._settings.race, self._evaluations.prompts
+        contest = Contest(self.ranking, useful_ms, prompts, race.level, len(scored))
         while 0 < wanted < len(scored):
-            order = sorted(scored, key=lambda a: self._rank(scored[a], useful_ms))
-            last_in, first_out = order[wanted - 1], order[wanted]
-            doubtful = [
-                a for a in order[:wanted] if not self._beats(a, first_out, scored, useful_ms)
-            ] + [a for a in order[wanted:] if not self._beats(last_in, a, scored, useful_ms)]
-            drawn = {a: self._runners[a].drawn for a in (*doubtful, last_in, first_out)}
-            least = min(drawn.values())
-            if not doubtful or least == self._evaluations.prompts:
+            doubtful = contest.doubtful([self._bounds(c, contest) for c in scored.values()], wanted)
+            if not doubtful:
                 break
-            behind = [action for action, count in drawn.items() if count == least]
+            least = min(each.drawn for each in doubtful)
+            behind = [each.action for each in doubtful if each.drawn == least]
             rung = next(rung for rung in self._rungs if rung > least)
             scored.update({c.action: c for c in self._draw(behind, rung)})
         return list(scored.values())
@@ -157,42 +158,17 @@ class Race:
         self.alone.update({c.action: c for c in candidates if self._runners[c.action].alone})
         return candidates
 
-    def _rank(self, candidate: Candidate, useful_ms: float) -> float:
-        return candidate.cautious_value(self._settings.caution, useful_ms)
-
-    def _beats(
-        self, action: Action, rival: Action, scored: Mapping[Action, Candidate], useful_ms: float
-    ) -> bool:
-        """Whether ``action`` has surely a smaller value than ``rival``, over all prompts.
-
-        What either loses for each ms saved is compared prompt by prompt. Caution adds what it
-        takes off each, which is known well enough to be a number.
-        """
-        one, other = self._runners[action], self._runners[rival]
-        if action == rival or one.delta_latency_ms >= 0 or other.delta_latency_ms >= 0:
-            return self._rank(scored[action], useful_ms) < self._rank(scored[rival], useful_ms)
-        count = min(one.drawn, other.drawn)
-        values = self._values(other, count, useful_ms) - self._values(one, count, useful_ms)
-        caution = sum(
-            sign * (self._rank(scored[a], useful_ms) - scored[a].cautious_value(0, useful_ms))
-            for sign, a in ((1, rival), (-1, action))
-        )
-        width = self._width(count, len(scored) - 1) * values.std(ddof=1)
-        return bool(values.mean() + caution > width)
-
-    @staticmethod
-    def _values(runner: _Runner, count: int, useful_ms: float) -> FloatArray:
-        return runner.differences(count) / max(runner.delta_latency_ms, -useful_ms)
+    def _bounds(self, candidate: Candidate, contest: Contest) -> Bounds:
+        action = candidate.action
+        differences = self._runners[action].differences(candidate.prompts)
+        return contest.bounds(candidate, differences, self._places[action])
 
     def _may_gain(self, action: Action, rivals: int) -> bool:
         runner = self._runners[action]
         gains = runner.differences(runner.drawn)
-        return bool(gains.mean() + self._width(runner.drawn, rivals) * gains.std(ddof=1) > 0)
-
-    def _width(self, drawn: int, rivals: int) -> float:
-        """In standard deviations; each rival has its share of the level, all on one side."""
         level = 2 * self._settings.race.level / (1 + rivals)
-        return half_width(drawn, level, self._evaluations.prompts)
+        width = half_width(runner.drawn, level, self._evaluations.prompts)
+        return bool(gains.mean() + width * gains.std(ddof=1) > 0)
 
 
 def judged_by(

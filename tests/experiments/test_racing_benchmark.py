@@ -61,6 +61,14 @@ def test_the_noisier_the_more_pictures() -> None:
     assert shares == sorted(set(shares))
 
 
+def test_no_race_needs_fewer_pictures_than_who_knows_the_answer() -> None:
+    for seed in range(4):
+        answer = replay(recorded(0.05), FULL, 1024, seed)
+        assert answer.least_share < answer.share
+    sure = replay(recorded(0.0), FULL, 1024, seed=0)
+    assert sure.least_share == pytest.approx(2 / (len(ACTIONS) + 2))
+
+
 def test_latency_is_that_of_the_actions() -> None:
     scores = RoundScores(recorded(0.0), FULL, torch.arange(8))
     two = FULL.without(list(FULL)[:2])
@@ -69,14 +77,15 @@ def test_latency_is_that_of_the_actions() -> None:
 
 
 def test_figures_are_of_the_replays() -> None:
-    same, other = Replay(True, 0.1, 0.0, 0.0), Replay(False, 0.3, 0.004, 0.01)
+    same, other = Replay(True, 0.1, 0.05, 0.0, 0.0), Replay(False, 0.3, 0.1, 0.004, 0.01)
     values = {f.name: f.value for f in figures([same, same, same, other], "four")}
     assert values == {
         "equal_decisions_pct": 75,
         "images_pct": pytest.approx(15),
+        "images_pct_least": pytest.approx(6.25),
         "regret_in_standard_errors": pytest.approx(0.4),
     }
-    assert figures([same], "one")[2].value == 0
+    assert figures([same], "one")[3].value == 0
 
 
 def test_a_search_is_recorded_and_read_again(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from toy_search import toy_inventory
 from search.action import Action, additions, removals
 from search.choice import choose_additions, choose_removals
 from search.decision import Candidate
+from search.ranking import Ranking
 from search.settings import EvolutionSettings
 from supernet.architecture import Architecture, BlockId
 
@@ -58,9 +59,12 @@ def summed(
 
 
 def paper(target_ms: float = 1e-9, **changes: float) -> EvolutionSettings:
-    """No caution, no recheck, and a target far below whatever is removed."""
-    chosen = {"target_ms": target_ms, "caution": 0.0, "recheck": 0} | changes
+    """No recheck, and a target far below whatever is removed."""
+    chosen = {"target_ms": target_ms, "recheck": 0} | changes
     return EvolutionSettings.model_validate(chosen)
+
+
+AS_MEASURED = Ranking()
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class ByAllPrompts:
     """A judge for whom everything is settled; ``enter`` is what it says on top of others."""
 
     enter: Callable[[Architecture, Sequence[Action]], Sequence[Candidate]]
+    ranking: Ranking = AS_MEASURED
 
     def settle(
         self, candidates: Sequence[Candidate], wanted: int, useful_ms: float
@@ -80,6 +85,7 @@ def _never(reduced: Architecture, actions: Sequence[Action]) -> Sequence[Candida
 
 
 never = ByAllPrompts(_never)
+careful = ByAllPrompts(_never, Ranking(caution=1.0))
 
 
 @given(effects, st.integers(1, 59), st.integers(0, 30), st.sampled_from([0, 4, 8]))
@@ -106,7 +112,8 @@ def test_removals_are_those_of_algorithm_1(
         expected.append(best)
         ms += int(best.delta_latency_ms)
 
-    chosen = choose_removals(candidates, FULL, latency, goal, paper(target, caution=caution), never)
+    judge = ByAllPrompts(_never, Ranking(caution))
+    chosen = choose_removals(candidates, FULL, latency, goal, paper(target), judge)
     assert chosen == expected
 
 
@@ -229,7 +236,7 @@ def test_a_sure_loss_of_nothing_goes_before_a_lucky_gain() -> None:
     )
     latency = summed([lucky, sure], 60.0, FULL)
     assert choose_removals([lucky, sure], FULL, latency, 59.0, paper(), never) == [lucky]
-    assert choose_removals([lucky, sure], FULL, latency, 59.0, paper(caution=1.0), never) == [sure]
+    assert choose_removals([lucky, sure], FULL, latency, 59.0, paper(), careful) == [sure]
 
 
 def test_an_unknown_error_leaves_the_order_of_the_values() -> None:
@@ -239,7 +246,7 @@ def test_an_unknown_error_leaves_the_order_of_the_values() -> None:
         for block, delta_clip in zip(FULL, (-0.02, -0.01), strict=False)
     )
     latency = summed([dear, cheap], 60.0, FULL)
-    assert choose_removals([dear, cheap], FULL, latency, 59.0, paper(caution=1.0), never) == [cheap]
+    assert choose_removals([dear, cheap], FULL, latency, 59.0, paper(), careful) == [cheap]
 
 
 def test_what_saves_no_time_is_never_removed() -> None:
