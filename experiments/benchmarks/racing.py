@@ -211,8 +211,8 @@ def least_pictures(race: Race, taken: Collection[Action], prompts: int) -> float
 
     Every action is then judged until it is on its side by 1.96 standard errors: a single look, no
     share of the level for others, no batches. If it is k standard errors by all N prompts from
-    there, n prompts are enough where k² >= 1.96² (N / n - 1). Those that a negligible loss puts on their
-    side need none.
+    there, n prompts are enough where k² >= 1.96² (N / n - 1). Those that a negligible loss
+    puts on their side need none.
     """
     values = {c.action: race.ranking.value(c) for c in race.alone.values()}
     between = (
