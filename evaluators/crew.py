@@ -87,11 +87,7 @@ class RayCrew:
         self._factory = factory
         self._on_event = on_event
         self._actor_class: Any = ray.remote(
-            num_cpus=placement.threads,
-            num_gpus=placement.gpus,
-            resources=dict(placement.resources),
-            max_restarts=0,
-            max_task_retries=0,
+            **placement.options, max_restarts=0, max_task_retries=0
         )(Worker)
         self._numbers = count(1)
         self._members: dict[int, _Member] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 _ROUNDING = 1e-6  # ten evaluators of a tenth of a GPU fit on one
 
@@ -28,8 +29,14 @@ class Placement:
         return "cuda" if self.gpus else "cpu"
 
     @property
+    def options(self) -> dict[str, Any]:
+        """The same as Ray's tasks and actors are asked for it."""
+        resources = dict(self.resources)
+        return {"num_cpus": self.threads, "num_gpus": self.gpus, "resources": resources}
+
+    @property
     def bundle(self) -> dict[str, float]:
-        """The same as Ray names it."""
+        """The same as the resources of Ray's nodes are named."""
         needs = {"CPU": float(self.threads), "GPU": self.gpus, **self.resources}
         return {name: amount for name, amount in needs.items() if amount}
 

@@ -66,7 +66,7 @@ class EvaluatorPool:
         with ExitStack() as stack:
             stack.enter_context(ray_session(local * placement.threads + spare_cpus, address))
             least = min(filter(None, (needed, workers)), default=1)
-            room = _check_room(least, placement, spare_cpus)
+            room = check_room(least, placement, spare_cpus)
             self.workers = workers or room
             self._crew = RayCrew(self.workers, placement, spare_cpus, factory, on_event)
             self._session = stack.pop_all()
@@ -168,8 +168,12 @@ def _no_number(scores: Scores) -> bool:
     return not all(map(isfinite, scores.first + scores.second))
 
 
-def _check_room(needed: int, placement: Placement, spare_cpus: int) -> int:
-    """How many workers the cluster has room for: others would be waited for for ever."""
+def check_room(needed: int, placement: Placement, spare_cpus: int = 0) -> int:
+    """How many workers the cluster has room for: others would be waited for for ever.
+
+    Raises:
+        ValueError: if they are fewer than needed.
+    """
     nodes = resources_of(alive_nodes())
     room = placement.room(nodes, spare_cpus)
     if needed > room:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from types import TracebackType
+from typing import NoReturn
 
 import typer
 
@@ -49,7 +50,11 @@ app.command()(bench.bench)
 
 
 def main() -> None:
-    """Run the command line; bad input ends with one clear line and exit code 2."""
+    """Run the command line.
+
+    Bad input ends with one clear line and exit code 2; so does work that no evaluator could do,
+    with exit code 1.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
@@ -57,8 +62,18 @@ def main() -> None:
     except (ValueError, ConnectionError) as error:
         if not _meant_for_people(error.__traceback__):
             raise
-        print(f"evounet: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(error, 2)
+    except RuntimeError as error:
+        from evaluators.work import EvaluatorError
+
+        if not isinstance(error, EvaluatorError):
+            raise
+        _end(error, 1)
+
+
+def _end(error: Exception, code: int) -> NoReturn:
+    print(f"evounet: {error}", file=sys.stderr)
+    sys.exit(code)
 
 
 def _meant_for_people(trace: TracebackType | None) -> bool:

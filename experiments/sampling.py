@@ -11,6 +11,8 @@ from rich.console import Console
 
 from evaluators.generation import SamplingChoice, SamplingSettings
 from evaluators.pipelines import load_pipeline
+from evaluators.placement import Placement
+from evaluators.pool import check_room
 from evaluators.ray_session import ray_session
 from evaluators.sampling_probe import Trial, probe
 from experiments.experiment import Experiment
@@ -22,12 +24,12 @@ _SECTIONS = ("evaluation", "comparison")
 def settle_sampling(experiment: Experiment, console: Console) -> Experiment:
     """The experiment with values in the place of every ``auto`` of its sampling.
 
-    A probe on one of the evaluators' CPUs finds them; see :mod:`evaluators.sampling_probe`. They
+    A probe finds them where an evaluator has its place; see :mod:`evaluators.sampling_probe`. They
     then stand in the run's folder, so that whoever goes on with it draws the same pictures.
 
     Raises:
         ConnectionError: if there is no cluster at the experiment's address.
-        ValueError: if memory does not suffice for one small batch.
+        ValueError: if memory does not suffice for one small batch, or the cluster has no room.
     """
     settled: dict[str, Any] = {}
     for name in _SECTIONS:
@@ -46,12 +48,13 @@ def _listed(choice: SamplingChoice) -> str:
 def _probe_on_worker(
     experiment: Experiment, choice: SamplingChoice, prompts: int, console: Console
 ) -> SamplingSettings:
-    workers = experiment.workers
+    placement = experiment.workers.placement
     pipeline = pipeline_source(experiment.model.pipeline)
-    with ray_session(workers.threads, workers.address):
-        task: Any = ray.remote(num_cpus=workers.threads)(_probe)
+    with ray_session(placement.threads, experiment.workers.address):
+        check_room(1, placement)
+        task: Any = ray.remote(**placement.options)(_probe)
         try:
-            best, trials = ray.get(task.remote(pipeline, choice, prompts, workers.threads))
+            best, trials = ray.get(task.remote(pipeline, choice, prompts, placement))
         except RayTaskError as error:
             raise error.cause from None
     for trial in trials:
@@ -61,7 +64,7 @@ def _probe_on_worker(
 
 
 def _probe(
-    pipeline: str, choice: SamplingChoice, prompts: int, threads: int
+    pipeline: str, choice: SamplingChoice, prompts: int, placement: Placement
 ) -> tuple[Trial, list[Trial]]:
-    torch.set_num_threads(threads)
-    return probe(load_pipeline(pipeline), choice, prompts)
+    torch.set_num_threads(placement.threads)
+    return probe(load_pipeline(pipeline).to(placement.device), choice, prompts)

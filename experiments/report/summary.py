@@ -8,6 +8,9 @@ from html import escape
 from experiments.report.data import ReportData
 from experiments.report.look import signed
 
+# Of the result: its name, that for people, and how many digits it is worth.
+_OTHERS = (("second_score", "Second judge", 4), ("fid", "FID", 2), ("kid", "KID", 4))
+
 
 def summary(data: ReportData) -> str:
     """A description list of the figures known so far."""
@@ -66,6 +69,14 @@ def _results(data: ReportData) -> Iterator[tuple[str, str, str]]:
             _change(f"{before:.1f}", f"{after:.1f}", "%"),
             f"{signed(after - before, 1)} points",
         )
+    for figure, name, digits in _OTHERS:
+        if f"{figure}_before" in result:
+            before, after = (result[f"{figure}_{when}"] for when in ("before", "after"))
+            yield (
+                name,
+                _change(f"{before:.{digits}f}", f"{after:.{digits}f}"),
+                signed(after - before, digits),
+            )
 
 
 def _change(before: str, after: str, unit: str = "") -> str:

@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 from in_process import SMALL, Evounet, invented_table, write_json
 
 from evaluators.latency import TableLatency
+from evaluators.work import EvaluatorError
 from experiments.analysis import Analysis, PartsRow, analyse
 from experiments.shapes.diffusion import build_unet
 from experiments.shapes.tokenizer import CONTEXT_LENGTH
@@ -248,3 +249,19 @@ def test_the_hub_is_asked_for_ids_only(monkeypatch: pytest.MonkeyPatch, tmp_path
     with pytest.raises(UNetSourceError, match="unknown UNet 'runs/lost'"):
         choose_unet("runs/lost")
     assert asked == [("someone/small", "unet"), ("someone/away", "unet")]
+
+
+def test_work_that_no_evaluator_can_do_ends_with_one_line_and_code_1(
+    evounet: Evounet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not with 2, which is for what the user can mend in the input."""
+
+    def fails(name: str) -> None:
+        raise EvaluatorError("a1b2 on prompts 0 to 31: failed on 3 evaluators; the last: no GPU")
+
+    monkeypatch.setattr("experiments.unets.choose_unet", fails)
+    answer = evounet("analyze", "sd15")
+    assert answer.code == 1
+    assert answer.err == (
+        "evounet: a1b2 on prompts 0 to 31: failed on 3 evaluators; the last: no GPU\n"
+    )

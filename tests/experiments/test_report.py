@@ -16,6 +16,7 @@ from experiments.report.block_map import block_map
 from experiments.report.look import CLEAR, signed
 from experiments.report.rounds import round_details
 from experiments.report.stage_latency import stage_latency
+from experiments.report.summary import summary
 from experiments.report.tradeoff import tradeoff
 from search.action import Action, removals
 from search.decision import Candidate, Decision
@@ -283,3 +284,13 @@ def _after(decision: Decision) -> tuple[float, float]:
 
 def _points(trace) -> list[tuple[float | None, float | None]]:
     return list(zip(trace.x, trace.y, strict=True))
+
+
+def test_the_head_has_every_figure_of_the_result(data: ReportData) -> None:
+    assert data.result is not None
+    others = {"fid_before": 12.5, "fid_after": 13.25, "kid_before": 0.01, "kid_after": 0.0125}
+    plain, full = (summary(replace(data, result=data.result | more)) for more in ({}, others))
+    assert "FID" not in plain
+    assert "FID</dt><dd>12.50 <span>→</span> <b>13.25</b>" in full
+    assert "+0.75" in full
+    assert "KID</dt><dd>0.0100 <span>→</span> <b>0.0125</b>" in full
