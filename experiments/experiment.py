@@ -138,6 +138,8 @@ class SearchSection(_Section):
     caution: float = Field(1.0, ge=0)
     negligible_loss: float = Field(0.001, ge=0, lt=1)
     recheck: int = Field(2, ge=0)
+    refine: int = Field(8, ge=0)
+    evaluations: int = Field(200, ge=1)
     grow: bool = True
     growth: Growth = "copy"
     granularity: Granularity = "block"

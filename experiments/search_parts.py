@@ -173,6 +173,8 @@ def evolution_settings(parts: Parts) -> EvolutionSettings:
         caution=section.caution,
         negligible_loss=section.negligible_loss,
         recheck=section.recheck,
+        refine=section.refine,
+        evaluations=section.evaluations,
         grow=section.grow,
         growth=section.growth,
         groups=section.groups,

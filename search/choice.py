@@ -47,6 +47,7 @@ def choose_removals(
     goal_ms: float,
     settings: EvolutionSettings,
     judge: Judge,
+    may_recheck: Callable[[], bool] = lambda: True,
 ) -> list[Candidate]:
     """The removals with the smallest CLIP loss per ms saved, until the goal is met.
 
@@ -65,6 +66,7 @@ def choose_removals(
         goal_ms: latency to reach in this round.
         settings: the target, and how to recheck.
         judge: of the candidates; nothing enters again if ``settings.recheck`` is 0.
+        may_recheck: whether there is a budget for it.
 
     Returns:
         At least one if any saves time, best first, each as it was last scored. Equal values keep
@@ -86,7 +88,7 @@ def choose_removals(
     taken: list[Candidate] = []
     while left and not (taken and latency(current) <= goal_ms):
         left = settled(left)
-        if left[0].action in stale:
+        if left[0].action in stale and may_recheck():
             again = [c.action for c in left if c.action in stale][: settings.recheck]
             stale.difference_update(again)
             left = [c for c in left if c.action not in again]

@@ -174,6 +174,7 @@ class Decision:
         after: the architecture after them.
         clip_after: its CLIP score, measured with all of them executed at once.
         latency_after_ms: its latency by the table.
+        remarks: how they were found, in lines for people.
     """
 
     round: int
@@ -187,6 +188,7 @@ class Decision:
     after: Architecture
     clip_after: float
     latency_after_ms: float
+    remarks: tuple[str, ...] = ()
 
     @property
     def taken(self) -> tuple[Action, ...]:
@@ -213,7 +215,7 @@ class Decision:
             f"({self.clip_after - self.clip_before:+.4f}; sum of single effects {expected:+.4f}), "
             f"latency {self.latency_before_ms:.2f} -> {self.latency_after_ms:.2f} ms"
         )
-        return lines
+        return [*lines, *self.remarks]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -228,6 +230,7 @@ class Decision:
             "after": _counts(self.after),
             "clip_after": self.clip_after,
             "latency_after_ms": self.latency_after_ms,
+            "remarks": list(self.remarks),
             "explanation": self.explain(),
         }
 
@@ -246,6 +249,7 @@ class Decision:
             after=_architecture(value["after"], full),
             clip_after=value["clip_after"],
             latency_after_ms=value["latency_after_ms"],
+            remarks=tuple(value["remarks"]),
         )
 
 

@@ -32,7 +32,11 @@ class Scorer(Protocol):
 class FirstScores(Protocol):
     """Who knows scores of architectures by prompts, as :class:`Evaluations` does."""
 
-    prompts: int
+    @property
+    def prompts(self) -> int: ...
+
+    @property
+    def asked(self) -> int: ...
 
     def first(
         self, count: int, architectures: Sequence[Architecture], on_progress: OnProgress = ...

@@ -6,7 +6,7 @@ them: removals while the latency target is not met, additions where there is sla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
@@ -16,13 +16,15 @@ from typing import Protocol
 from torch import Tensor
 
 from evaluators.latency import TableLatency
-from search.action import Action, additions, removals
-from search.choice import choose_additions, choose_removals
-from search.decision import Candidate, Decision
+from search.action import Action, additions
+from search.choice import choose_additions
+from search.decision import Decision
 from search.evaluations import Evaluations, OnProgress
 from search.race import Race, as_it_begins
+from search.round import Answer, Round, Strategy, explained
 from search.settings import EvolutionSettings
 from search.state import SearchState
+from search.strategies.evolution import EvolutionStrategy
 from supernet.architecture import Architecture
 from supernet.block_groups import block_groups
 
@@ -38,6 +40,7 @@ class Trainer(Protocol):
         ...
 
 
+EVOLUTION = EvolutionStrategy()
 Track = Callable[[str, int], AbstractContextManager[OnProgress]]
 
 
@@ -54,6 +57,8 @@ class Evolution:
         state_path: where the state is saved after every decision.
         track: opens progress displays.
         on_decision: told of every decision.
+        strategy: chooses what a round removes.
+        seed: of what it leaves to chance.
 
     Raises:
         ValueError: if no architecture reaches the target.
@@ -70,6 +75,8 @@ class Evolution:
         state_path: Path,
         track: Track,
         on_decision: Callable[[Decision], None],
+        strategy: Strategy = EVOLUTION,
+        seed: int = 0,
     ) -> None:
         check_reachable(settings.target_ms, latency)
         self.settings = settings
@@ -81,6 +88,8 @@ class Evolution:
         self.state_path = state_path
         self.track = track
         self.on_decision = on_decision
+        self.strategy = strategy
+        self.seed = seed
         self.groups = [
             group for each in settings.groups for group in block_groups(state.full, each)
         ]
@@ -121,8 +130,8 @@ class Evolution:
     def _decide(self, round_: int, phase: str) -> Decision:
         current = self.state.architecture
         weights = self.evaluations.use(self.trainer.train(round_, current), round_)
-        race, taken = (self._remove if phase == "remove" else self._add)(round_, current)
-        after = apply_all((candidate.action for candidate in taken), current)
+        answer = (self._remove if phase == "remove" else self._add)(round_, current)
+        after = answer.after
         begun = as_it_begins(after, current, self.settings.growth)
         scores = self.evaluations.first(self.evaluations.prompts, [current, begun])
         return Decision(
@@ -132,44 +141,44 @@ class Evolution:
             before=current,
             clip_before=mean(scores[current.id].first),
             latency_before_ms=self.latency(current),
-            candidates=tuple(race.alone.values()),
-            executed=tuple(taken),
+            candidates=answer.judged,
+            executed=answer.executed,
             after=after,
             clip_after=mean(scores[begun.id].first),
             latency_after_ms=self.latency(after),
+            remarks=answer.remarks,
         )
 
-    def _remove(self, round_: int, current: Architecture) -> tuple[Race, list[Candidate]]:
-        """The race of all removals, and those to execute."""
-        race, candidates = self._race(round_, current, list(removals(current, self.groups)))
+    def _remove(self, round_: int, current: Architecture) -> Answer:
+        """What the strategy would remove, with its blocks judged by themselves."""
         goal_ms = self.settings.goal_ms(self.latency(self.state.full), round_)
-        start_ms = self.latency(current)
-        # In hundredths of a ms: how many removals it will take is not known before.
-        to_save = max(1, round(100 * (start_ms - goal_ms)))
-        with self.track(f"round {round_}: removing, ms/100", to_save) as on_progress:
+        with self.track(f"round {round_}: evaluations", self.settings.evaluations) as on_progress:
+            question = Round(
+                current,
+                goal_ms,
+                self.latency,
+                self.evaluations,
+                self.settings,
+                self.batch_size,
+                self.seed + round_,
+                self.groups,
+                on_progress,
+            )
+            answer = self.strategy.choose(question)
+            assert answer.after != current, "above a reachable target, some removal saves time"
+            return answer if answer.executed else explained(question, answer)
 
-            def on_rung(reduced: Architecture, figures: dict[str, float]) -> None:
-                saved = round(100 * (start_ms - self.latency(reduced)))
-                on_progress(min(saved, to_save - 1), figures)
-
-            race.on_rung = on_rung
-            taken = choose_removals(candidates, current, self.latency, goal_ms, self.settings, race)
-        assert taken, "above a reachable target, some removal saves time"
-        return race, taken
-
-    def _add(self, round_: int, current: Architecture) -> tuple[Race, list[Candidate]]:
-        """The race of all additions, and those to execute."""
-        race, candidates = self._race(round_, current, self._fitting_additions())
-        worthwhile = race.worthwhile(candidates)
-        target_ms = self.settings.target_ms
-        return race, choose_additions(worthwhile, current, self.latency, target_ms)
-
-    def _race(
-        self, round_: int, current: Architecture, actions: Sequence[Action]
-    ) -> tuple[Race, list[Candidate]]:
+    def _add(self, round_: int, current: Architecture) -> Answer:
+        """The additions that pay."""
+        actions = self._fitting_additions()
         with self.track(f"round {round_}: evaluating actions", 1 + len(actions)) as on_progress:
             race = Race(self.evaluations, current, self.latency, self.settings, self.batch_size)
-            return race, race.enter(current, actions, on_progress)
+            candidates = race.enter(current, actions, on_progress)
+        worthwhile = race.worthwhile(candidates)
+        target_ms = self.settings.target_ms
+        taken = choose_additions(worthwhile, current, self.latency, target_ms)
+        after = apply_all((candidate.action for candidate in taken), current)
+        return Answer(after, tuple(race.alone.values()), tuple(taken))
 
 
 def apply_all(actions: Iterable[Action], architecture: Architecture) -> Architecture:

@@ -131,6 +131,10 @@ class Race:
             scored.update({c.action: c for c in self._draw(behind, rung)})
         return list(scored.values())
 
+    def judge_all(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """The same, judged on all prompts."""
+        return self._draw([c.action for c in candidates], self._evaluations.prompts)
+
     def worthwhile(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Judge additions on more prompts, all of them unless they surely gain no CLIP score."""
         scored = {candidate.action: candidate for candidate in candidates}

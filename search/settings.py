@@ -56,6 +56,10 @@ class EvolutionSettings(BaseModel):
             prompts (0.0006 of 0.268).
         recheck: after every removal of a round, so many of the best ones left are scored again at
             a time, on top of those before; 0 scores every removal once, as the paper does.
+        refine: after a round's removals are chosen, so many others that reach its goal and differ
+            in a few blocks are measured as wholes, and the best is taken; 0 for none, as the paper.
+        evaluations: architectures that a round may judge on all prompts. Single removals are
+            judged whatever their number; what is spared there is left to others.
         grow: whether to add blocks where the target leaves slack.
         growth: how an added copy begins: as its source, and then it is scored by what it changes;
             or as the ``identity``, and then by what its source is worth, as the paper does.
@@ -70,6 +74,8 @@ class EvolutionSettings(BaseModel):
     caution: float = Field(1.0, ge=0)
     negligible_loss: float = Field(0.001, ge=0, lt=1)
     recheck: int = Field(2, ge=0)
+    refine: int = Field(8, ge=0)
+    evaluations: int = Field(200, ge=1)
     grow: bool = True
     growth: Growth = "copy"
     groups: tuple[Grouping, ...] = ()

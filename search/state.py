@@ -14,7 +14,8 @@ from pathlib import Path
 from search.decision import Decision
 from supernet.architecture import Architecture
 
-STATE_VERSION = 3
+STATE_VERSION = 4
+_WITHOUT_REMARKS = 3  # a version that differs from this one in nothing else
 
 
 class StateError(ValueError):
@@ -60,6 +61,9 @@ class SearchState:
             value = json.loads(path.read_text(encoding="utf-8"))
             version, base = value["version"], value["base"]
             decisions = value["decisions"]
+            if version == _WITHOUT_REMARKS:
+                decisions = [{"remarks": [], **each} for each in decisions]
+                version = STATE_VERSION
         except (ValueError, KeyError, TypeError) as error:
             raise StateError(
                 f"{path}: damaged ({error}); restore it or start a new run folder"

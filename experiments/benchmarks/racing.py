@@ -82,6 +82,10 @@ class RoundScores:
         }
         self._drawn: dict[str, int] = {}
 
+    @property
+    def asked(self) -> int:
+        return sum(self._drawn.values())
+
     def latency(self, architecture: Architecture) -> float:
         return self._base_ms + sum(
             self._delta_ms[i]
@@ -104,7 +108,7 @@ class RoundScores:
 
     def pictures(self) -> int:
         """That were asked for, with those of the architecture that was decided for."""
-        return sum(self._drawn.values()) + self.prompts
+        return self.asked + self.prompts
 
 
 def run(quick: bool, console: Console) -> list[Figure]:

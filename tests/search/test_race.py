@@ -63,6 +63,7 @@ def search(folder: Path, seed: int, *, racing: bool, **changes: float) -> ToySea
             "target_ms": 0.75 * latency(FULL),
             "rounds": 1,
             "grow": False,
+            "refine": 0,
             "race": RacingSettings(racing=racing),
         }
         | changes

@@ -18,8 +18,9 @@ ATTENTIONS = [block for block in FULL if block.kind == "cross_attention"]
 
 
 def search(folder: Path, truth: Truth = TRUTH, **options: object) -> ToySearch:
-    """A search to half of the way between base and smallest, unless told otherwise."""
+    """A search to half of the way between base and smallest, unrefined, unless told otherwise."""
     setting_names = set(EvolutionSettings.model_fields) & options.keys()
     chosen = {name: options.pop(name) for name in setting_names}
     chosen.setdefault("target_ms", (BASE_MS + LEAST_MS) / 2)
+    chosen.setdefault("refine", 0)
     return ToySearch(folder, EvolutionSettings(**chosen), truth, **options)

@@ -17,7 +17,8 @@ from evaluators.latency import TableLatency
 from latency_tables import BlockSignature, LatencyRow, LatencyTable, TableMetadata
 from search.decision import Decision
 from search.evaluations import Evaluations
-from search.evolution import Evolution
+from search.evolution import EVOLUTION, Evolution
+from search.round import Strategy
 from search.settings import EvolutionSettings
 from search.state import SearchState
 from search.store import EvaluationStore
@@ -202,6 +203,7 @@ class ToySearch:
         latency: its table.
         store: an ``EvaluationStore`` or a ``MemoryStore``.
         clock: ticks at everything that happens; may raise.
+        strategy: chooses removals.
     """
 
     folder: Path
@@ -213,6 +215,7 @@ class ToySearch:
     order: Order = tuple
     constant_weights: bool = False
     prompts: int = PROMPTS
+    strategy: Strategy = EVOLUTION
     told: list[Decision] = field(default_factory=list)
     evaluated: list[tuple[str, str]] = field(default_factory=list)
     evaluations: Evaluations = field(init=False)
@@ -239,6 +242,7 @@ class ToySearch:
             self.state_path,
             silent_track,
             self._tell,
+            self.strategy,
         )
         found, weights = evolution.run()
         last = len(evolution.state.decisions) + 1

@@ -1,0 +1,185 @@
+"""One round of removals as a question: what a strategy is asked, and what it may measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import mean
+from typing import Protocol
+
+from evaluators.job import Scores
+from search.action import Action
+from search.decision import Candidate
+from search.evaluations import FirstScores, OnProgress, unseen
+from search.race import Race
+from search.settings import EvolutionSettings
+from supernet.architecture import Architecture, BlockId
+from supernet.block_groups import BlockGroup
+
+Latency = Callable[[Architecture], float]
+
+
+@dataclass
+class Round:
+    """What is to be removed from, how far, and what that may cost.
+
+    Attributes:
+        current: the architecture as it is; an answer removes blocks of it.
+        goal_ms: latency that the answer has to reach; removing all that saves time reaches it.
+        latency: of any architecture, in ms.
+        evaluations: give scores.
+        settings: of the search.
+        batch_size: of the prompts that are drawn at a time.
+        seed: of this round.
+        groups: of blocks that an action may remove at once.
+        on_progress: told of the number of evaluations.
+    """
+
+    current: Architecture
+    goal_ms: float
+    latency: Latency
+    evaluations: FirstScores
+    settings: EvolutionSettings
+    batch_size: int
+    seed: int = 0
+    groups: Sequence[BlockGroup] = ()
+    on_progress: OnProgress = unseen
+    _scores: dict[Architecture, Scores] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._begun = self.evaluations.asked
+        self.measure([self.current])
+
+    # --- what may be answered
+
+    @property
+    def removable(self) -> list[BlockId]:
+        """Blocks that are there and whose removal saves time, in forward order."""
+        now = self.latency(self.current)
+        return [
+            block
+            for block, count in self.current.blocks
+            if count and self.latency(self.without([block])) < now
+        ]
+
+    def reaches(self, architecture: Architecture) -> bool:
+        """Whether it is fast enough for this round."""
+        return self.latency(architecture) <= self.goal_ms
+
+    def without(self, blocks: Sequence[BlockId]) -> Architecture:
+        """The current architecture with one less of each of these blocks."""
+        return self.current.with_multiplicities({b: self.current[b] - 1 for b in blocks})
+
+    def removed(self, architecture: Architecture) -> list[BlockId]:
+        """What an architecture has less than the current one, in forward order."""
+        return [block for block, count in self.current.blocks if architecture[block] < count]
+
+    # --- what may be measured
+
+    @property
+    def prompts(self) -> int:
+        """How many there are."""
+        return self.evaluations.prompts
+
+    @property
+    def asked(self) -> int:
+        """See :attr:`search.evaluations.Evaluations.asked`."""
+        return self.evaluations.asked
+
+    @property
+    def spent(self) -> int:
+        """Architectures judged so far, in whole ones on all prompts, rounded up."""
+        return -(-(self.asked - self._begun) // self.prompts)
+
+    @property
+    def left(self) -> int:
+        """Architectures that may still be judged on all prompts."""
+        return max(0, self.settings.evaluations - self.spent)
+
+    def first(
+        self,
+        count: int,
+        architectures: Sequence[Architecture],
+        on_progress: OnProgress = unseen,
+    ) -> dict[str, Scores]:
+        """Scores of the first prompts, whatever is left; see :class:`FirstScores`."""
+        spent = self.spent
+
+        def tell(done: int, figures: dict[str, float]) -> None:
+            on_progress(done, figures)
+            self.on_progress(spent + done * count // self.prompts, figures)
+
+        scores = self.evaluations.first(count, architectures, tell)
+        for each in architectures:
+            if len(self._scores.get(each, Scores(())).first) < count:
+                self._scores[each] = scores[each.id]
+        return scores
+
+    def measure(self, architectures: Sequence[Architecture]) -> None:
+        """Judge architectures on all prompts, the first ones first, as far as the budget goes."""
+        known = self.known
+        new = [each for each in dict.fromkeys(architectures) if each not in known]
+        self.first(self.prompts, new[: self.left])
+
+    @property
+    def known(self) -> dict[Architecture, float]:
+        """CLIP scores of what was judged on all prompts, in the order of judging."""
+        return {
+            each: mean(scores.first)
+            for each, scores in self._scores.items()
+            if len(scores.first) == self.prompts
+        }
+
+    @property
+    def differences(self) -> dict[Architecture, float]:
+        """CLIP scores of all that was judged, minus the current one's, on the same prompts."""
+        now = self._scores[self.current].first
+        return {
+            each: mean(scores.first) - mean(now[: len(scores.first)])
+            for each, scores in self._scores.items()
+        }
+
+    def best(self) -> Architecture | None:
+        """What reaches the goal with the highest score known; of equal ones, the first."""
+        known = self.known
+        return max(filter(self.reaches, known), key=known.__getitem__, default=None)
+
+    def race(self) -> Race:
+        """A new race of removals."""
+        return Race(self, self.current, self.latency, self.settings, self.batch_size)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a strategy would remove.
+
+    Attributes:
+        after: the architecture without it.
+        judged: actions that were judged by themselves.
+        executed: what leads to ``after``, as judged last, best first; empty if that is not how it
+            was found.
+        remarks: how it was found, in lines for people.
+    """
+
+    after: Architecture
+    judged: tuple[Candidate, ...] = ()
+    executed: tuple[Candidate, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+class Strategy(Protocol):
+    """How the removals of a round are chosen.
+
+    The answer reaches the goal, and is the same for the same scores and seed.
+    """
+
+    def choose(self, question: Round) -> Answer: ...
+
+
+def explained(question: Round, answer: Answer) -> Answer:
+    """An answer whose removals are judged by themselves, by the first prompts, for people."""
+    race = question.race()
+    actions = [Action(-1, block) for block in question.removed(answer.after)]
+    executed = sorted(race.enter(question.current, actions), key=race.ranking.value)
+    judged = answer.judged or tuple(race.alone.values())
+    return Answer(answer.after, judged, tuple(executed), answer.remarks)

@@ -1,0 +1,69 @@
+"""Algorithm 1 of SnapFusion as a strategy: actions by value, looked at again, then refined."""
+
+from __future__ import annotations
+
+from search.action import removals
+from search.choice import choose_removals
+from search.decision import Candidate
+from search.race import Race
+from search.round import Answer, Round
+from search.strategies.refinement import refine
+from supernet.architecture import Architecture
+
+
+class EvolutionStrategy:
+    """Executes the best actions, a group at a time.
+
+    Beyond the paper, as far as the settings ask for it: the best ones left are scored again on top
+    of the group while it grows (``recheck``), and sets that differ from the group in a few blocks
+    are measured as wholes (``refine``).
+    """
+
+    def choose(self, question: Round) -> Answer:
+        settings = question.settings
+        race = question.race()
+        actions = list(removals(question.current, question.groups))
+        judged = race.enter(question.current, actions)
+        taken = choose_removals(
+            judged,
+            question.current,
+            question.latency,
+            question.goal_ms,
+            settings,
+            race,
+            may_recheck=lambda: question.left > 0,
+        )
+        after = question.current
+        for candidate in taken:
+            after = candidate.action.apply(after)
+        alone = tuple(race.alone.values())
+        if not settings.refine:
+            return Answer(after, alone, tuple(taken))
+        before = len(question.known)
+        better = refine(question, after, settings.refine)
+        measured = len(question.known) - before
+        if better == after:
+            remark = f"refined: none of {measured} others that reach the goal is better"
+            return Answer(after, alone, tuple(taken), (remark,))
+        executed = _singles(race, question, better)
+        return Answer(better, alone, executed, (_exchange(question, after, better, measured),))
+
+
+def _singles(race: Race, question: Round, after: Architecture) -> tuple[Candidate, ...]:
+    """The removals of an architecture as they were judged by themselves, best first."""
+    gone = set(question.removed(after))
+    taken = [c for c in race.alone.values() if c.action.target in gone]
+    return tuple(sorted(taken, key=race.ranking.value))
+
+
+def _exchange(question: Round, old: Architecture, new: Architecture, measured: int) -> str:
+    """What refining changed, in words."""
+    gone, kept = set(question.removed(new)), set(question.removed(old))
+    removed, back = (
+        ", ".join(map(str, sorted(blocks))) or "nothing" for blocks in (gone - kept, kept - gone)
+    )
+    gain = question.known[new] - question.known[old]
+    return (
+        f"refined: the best of {measured} others removes {removed} in place of {back}: "
+        f"{gain:+.4f} CLIP"
+    )
