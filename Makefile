@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Without compiling: most of what is installed is never imported, and what is, Python compiles then.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+# And keeps: otherwise every process would compile all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 MODELS := runs/models
 
 ifdef SCRATCH

@@ -131,9 +131,14 @@ class SearchSection(_Section):
         granularity: whether actions are about cross-attention blocks as a whole, or about each of
             their transformer layers (SDXL's have up to 10).
         racing, racing_level, racing_prompts: see :class:`search.settings.RacingSettings`.
+        strategy: how removals are chosen; see :mod:`search.strategies`.
+        paper: whether evolution does as published: every removal scored once in a round, ranked as
+            measured, and the best executed. Takes the place of caution, negligible_loss, recheck
+            and refine.
     """
 
-    strategy: Literal["evolution"] = "evolution"
+    strategy: Literal["evolution", "random", "one_shot", "nsga2", "tpe", "knapsack"] = "evolution"
+    paper: bool = False
     rounds: int = Field(4, ge=1)
     caution: float = Field(1.0, ge=0)
     negligible_loss: float = Field(0.001, ge=0, lt=1)
@@ -147,6 +152,14 @@ class SearchSection(_Section):
     racing: bool = True
     racing_level: float = Field(0.05, gt=0, lt=1)
     racing_prompts: int = Field(32, ge=8)
+
+    @model_validator(mode="after")
+    def _of_the_paper(self) -> SearchSection:
+        if self.paper and self.strategy != "evolution":
+            raise ValueError(
+                f"paper = true is for strategy = 'evolution', not '{self.strategy}'; omit either"
+            )
+        return self
 
     @property
     def race(self) -> RacingSettings:

@@ -32,6 +32,7 @@ from search.evolution import Evolution
 from search.settings import RacingSettings
 from search.state import SearchState
 from search.store import EvaluationStore
+from search.strategies import STRATEGIES
 from supernet.architecture import Architecture
 from supernet.training_settings import TrainingSettings
 
@@ -201,6 +202,8 @@ def rehearse(parts: Parts) -> tuple[RoundWork, ...]:
             Path(folder) / "state.json",
             lambda description, total: nullcontext(unseen),
             lambda decision: None,
+            STRATEGIES[parts.experiment.search.strategy],
+            parts.experiment.seed,
         ).run()
     return tuple(_round_work(decision, rehearsal) for decision in state.decisions)
 

@@ -167,7 +167,7 @@ def settle(parts: Parts, console: Console) -> Parts:
 def evolution_settings(parts: Parts) -> EvolutionSettings:
     """How the experiment wants Algorithm 1 to be run."""
     section = parts.experiment.search
-    return EvolutionSettings(
+    settings = EvolutionSettings(
         target_ms=parts.target_ms,
         rounds=section.rounds,
         caution=section.caution,
@@ -180,3 +180,4 @@ def evolution_settings(parts: Parts) -> EvolutionSettings:
         groups=section.groups,
         race=section.race,
     )
+    return settings.as_published() if section.paper else settings

@@ -37,6 +37,7 @@ from search.evaluations import Evaluations
 from search.evolution import Evolution
 from search.state import SearchState, write_atomically
 from search.store import EvaluationStore
+from search.strategies import STRATEGIES
 from supernet.architecture import Architecture
 from supernet.growth import load_weights
 from supernet.spec import ClipFigure, Provenance, Spec, TableFigure, build_spec
@@ -167,6 +168,8 @@ def _evolve(
         folder.state,
         partial(track, log.console),
         on_decision,
+        STRATEGIES[parts.experiment.search.strategy],
+        parts.experiment.seed,
     )
     answer = evolution.run()
     log.say(f"pictures: {evaluations.asked} asked for, of which {evaluations.drawn} were drawn")

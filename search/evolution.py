@@ -162,7 +162,7 @@ class Evolution:
                 self.batch_size,
                 self.seed + round_,
                 self.groups,
-                on_progress,
+                on_progress=on_progress,
             )
             answer = self.strategy.choose(question)
             assert answer.after != current, "above a reachable target, some removal saves time"

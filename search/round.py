@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import mean
 from typing import Protocol
 
 from evaluators.job import Scores
-from search.action import Action
+from search.action import Action, removals
 from search.decision import Candidate
 from search.evaluations import FirstScores, OnProgress, unseen
 from search.race import Race
@@ -32,6 +33,7 @@ class Round:
         batch_size: of the prompts that are drawn at a time.
         seed: of this round.
         groups: of blocks that an action may remove at once.
+        keep: blocks that stay.
         on_progress: told of the number of evaluations.
     """
 
@@ -43,8 +45,9 @@ class Round:
     batch_size: int
     seed: int = 0
     groups: Sequence[BlockGroup] = ()
+    keep: frozenset[BlockId] = frozenset()
     on_progress: OnProgress = unseen
-    _scores: dict[Architecture, Scores] = field(default_factory=dict)
+    _scores: dict[Architecture, Scores] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._begun = self.evaluations.asked
@@ -52,15 +55,21 @@ class Round:
 
     # --- what may be answered
 
-    @property
+    @cached_property
     def removable(self) -> list[BlockId]:
         """Blocks that are there and whose removal saves time, in forward order."""
         now = self.latency(self.current)
         return [
             block
             for block, count in self.current.blocks
-            if count and self.latency(self.without([block])) < now
+            if count and block not in self.keep and self.latency(self.without([block])) < now
         ]
+
+    @property
+    def actions(self) -> list[Action]:
+        """Removals of single blocks, and of groups, that may be executed."""
+        every = removals(self.current, self.groups)
+        return [action for action in every if self.keep.isdisjoint(action.members)]
 
     def reaches(self, architecture: Architecture) -> bool:
         """Whether it is fast enough for this round."""

@@ -81,6 +81,11 @@ class EvolutionSettings(BaseModel):
     groups: tuple[Grouping, ...] = ()
     race: RacingSettings = RacingSettings()
 
+    def as_published(self) -> EvolutionSettings:
+        """The same without what goes beyond the paper in choosing removals."""
+        changes = {"caution": 0.0, "negligible_loss": 0.0, "recheck": 0, "refine": 0}
+        return self.model_copy(update=changes)
+
     def ranking(self, clip: float) -> Ranking:
         """How removals are ordered where the architecture that is judged has this CLIP score."""
         negligible = self.negligible_loss * abs(clip)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, total_ordering
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, Literal
 
 RESNET = "resnet"
@@ -108,6 +108,7 @@ class BlockId:
             return f"{stage}.attentions.{self.index}.transformer_blocks", self.layer
         return f"{stage}.{'resnets' if self.kind == RESNET else 'attentions'}", self.index
 
+    @cached_property
     def _order(self) -> tuple[int, int, int, int]:
         side, _, number = self.stage.partition(".")
         place = 2 * self.index + (self.kind != RESNET)
@@ -119,7 +120,7 @@ class BlockId:
         )
 
     def __lt__(self, other: BlockId) -> bool:
-        return self._order() < other._order()
+        return self._order < other._order
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,7 @@ class Architecture:
     blocks: tuple[tuple[BlockId, int], ...]
 
     def __post_init__(self) -> None:
-        ids = [block for block, _ in self.blocks]
-        if ids != sorted(set(ids)):
+        if any(not one < other for (one, _), (other, _) in pairwise(self.blocks)):
             raise ArchitectureError("blocks must be unique and in forward order")
         for block, count in self.blocks:
             if not _is_count(count):

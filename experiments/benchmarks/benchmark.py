@@ -27,6 +27,7 @@ BENCHMARKS = (
     "racing",
     "robustness",
     "scale",
+    "search",
     "supernet",
     "tables",
     "train",

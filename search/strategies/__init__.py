@@ -10,6 +10,8 @@ from search.strategies.one_shot import OneShot
 from search.strategies.random_search import RandomSearch
 from search.strategies.samplers import Nsga2, Tpe
 
+__all__ = ["STRATEGIES", "EvolutionStrategy"]
+
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
         "evolution": EvolutionStrategy(),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from search.action import removals
 from search.choice import choose_removals
 from search.decision import Candidate
 from search.race import Race
 from search.round import Answer, Round
-from search.strategies.refinement import refine
+from search.strategies.refinement import explore_front, refine
 from supernet.architecture import Architecture
 
 
@@ -20,33 +19,48 @@ class EvolutionStrategy:
     """
 
     def choose(self, question: Round) -> Answer:
-        settings = question.settings
-        race = question.race()
-        actions = list(removals(question.current, question.groups))
-        judged = race.enter(question.current, actions)
-        taken = choose_removals(
-            judged,
-            question.current,
-            question.latency,
-            question.goal_ms,
-            settings,
-            race,
-            may_recheck=lambda: question.left > 0,
-        )
+        race, taken = _greedy(question)
+        alone = tuple(race.alone.values())
         after = question.current
         for candidate in taken:
             after = candidate.action.apply(after)
-        alone = tuple(race.alone.values())
-        if not settings.refine:
+        if not question.settings.refine:
             return Answer(after, alone, tuple(taken))
         before = len(question.known)
-        better = refine(question, after, settings.refine)
+        better = refine(question, after, question.settings.refine)
         measured = len(question.known) - before
         if better == after:
             remark = f"refined: none of {measured} others that reach the goal is better"
             return Answer(after, alone, tuple(taken), (remark,))
         executed = _singles(race, question, better)
         return Answer(better, alone, executed, (_exchange(question, after, better, measured),))
+
+    def front(self, question: Round) -> list[Architecture]:
+        """What is not beaten in both CLIP score and latency, fastest first, within the budget.
+
+        Args:
+            question: whose goal is the fastest end of the front.
+        """
+        _, taken = _greedy(question)
+        along = [question.current]
+        for candidate in taken:
+            along.append(candidate.action.apply(along[-1]))
+        question.measure(along)
+        return explore_front(question, question.left)
+
+
+def _greedy(question: Round) -> tuple[Race, list[Candidate]]:
+    race = question.race()
+    taken = choose_removals(
+        race.enter(question.current, question.actions),
+        question.current,
+        question.latency,
+        question.goal_ms,
+        question.settings,
+        race,
+        may_recheck=lambda: question.left > 0,
+    )
+    return race, taken
 
 
 def _singles(race: Race, question: Round, after: Architecture) -> tuple[Candidate, ...]:

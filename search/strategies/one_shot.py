@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from search.action import removals
 from search.choice import choose_removals
 from search.round import Answer, Round
 
@@ -12,8 +11,7 @@ class OneShot:
 
     def choose(self, question: Round) -> Answer:
         race = question.race()
-        actions = list(removals(question.current, question.groups))
-        judged = race.enter(question.current, actions)
+        judged = race.enter(question.current, question.actions)
         settings = question.settings.model_copy(update={"recheck": 0})
         taken = choose_removals(
             judged, question.current, question.latency, question.goal_ms, settings, race

@@ -1,10 +1,14 @@
-"""A found set of removals made better: others that reach the goal too are measured as wholes.
+"""Found sets of removals made better: others a few exchanges away are measured as wholes.
 
-What to measure next is what a surrogate (:mod:`search.strategies.surrogate`) expects most of, its
-doubt included, among sets that are a few exchanges away from the best ones known.
+What to measure next is what a surrogate (:mod:`search.strategies.surrogate`) expects the largest
+gain of, its doubt included, over the best that is known to be as fast.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,9 +16,11 @@ from search.round import Round
 from search.strategies.surrogate import FloatArray, Surrogate, as_rows
 from supernet.architecture import Architecture
 
-_TOGETHER = 4  # architectures that are measured at a time, whatever the number of workers
+# Architectures that are measured at a time, whatever the number of workers: at least so many, and
+# a share of those known, since a few more tell the surrogate of many little.
+_TOGETHER, _TOGETHER_SHARE = 4, 1 / 8
 _OPTIMISM = 1.0  # standard deviations that a surrogate's expectation counts with in addition
-_BEAM = 8  # sets that are exchanged further
+_BEAM = 12  # sets that are exchanged further
 _EXCHANGES = 3  # in a row
 
 
@@ -27,66 +33,149 @@ def refine(question: Round, start: Architecture, evaluations: int) -> Architectu
         evaluations: architectures to measure at most, as far as the round's budget goes.
     """
     question.measure([start])
-    while evaluations > 0 and question.left:
-        proposed = _propose(question, min(_TOGETHER, evaluations, question.left))
-        if not proposed:
-            break
-        question.measure(proposed)
-        evaluations -= len(proposed)
+    needed_ms = question.latency(question.current) - question.goal_ms
+    _measure_promising(question, evaluations, needed_ms)
     return question.best() or start
 
 
-def _propose(question: Round, count: int) -> list[Architecture]:
-    """Not measured yet, and promising."""
-    blocks = question.removable
-    place = {block: i for i, block in enumerate(blocks)}
-    now = question.latency(question.current)
-    savings = np.array([now - question.latency(question.without([block])) for block in blocks])
+def explore_front(question: Round, evaluations: int) -> list[Architecture]:
+    """What is not beaten in both CLIP score and latency, after measuring so many; fastest first.
+
+    Args:
+        question: with single removals judged already; its goal means nothing here.
+        evaluations: architectures to measure at most, as far as the round's budget goes.
+    """
+    _measure_promising(question, evaluations, -math.inf)
+    known = question.known
+    return front(known, {each: question.latency(each) for each in known})
+
+
+def front(scores: dict[Architecture, float], ms: dict[Architecture, float]) -> list[Architecture]:
+    """Those that no other one equals or beats in both, fastest first; of equal ones, the first."""
+    best = -math.inf
+    found = []
+    for each in sorted(scores, key=lambda a: (ms[a], -scores[a])):
+        if scores[each] > best:
+            best = scores[each]
+            found.append(each)
+    return found
+
+
+def _measure_promising(question: Round, evaluations: int, needed_ms: float) -> None:
+    while evaluations > 0 and question.left:
+        together = max(_TOGETHER, int(_TOGETHER_SHARE * len(question.known)))
+        some = _propose(question, min(together, evaluations, question.left), needed_ms)
+        if not some:
+            return
+        question.measure(some)
+        evaluations -= len(some)
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """Architectures as sets of removed blocks.
+
+    Attributes:
+        question: whose removable blocks are meant.
+        savings: of each block by itself, in ms, ``(blocks,)``.
+    """
+
+    question: Round
+    savings: FloatArray
+
+    @classmethod
+    def of(cls, question: Round) -> _Sets:
+        now = question.latency(question.current)
+        alone = [question.without([block]) for block in question.removable]
+        return cls(question, np.array([now - question.latency(each) for each in alone]))
+
+    def rows(self, architectures: Sequence[Architecture]) -> FloatArray:
+        """``(n, blocks)``, 1 for a removed block."""
+        place = {block: i for i, block in enumerate(self.question.removable)}
+        removed = [self.question.removed(each) for each in architectures]
+        return as_rows([[place[b] for b in blocks] for blocks in removed], len(place))
+
+    def architecture(self, row: FloatArray) -> Architecture:
+        removable = self.question.removable
+        gone = [block for block, there in zip(removable, row, strict=True) if there]
+        return self.question.without(gone)
+
+
+def _propose(question: Round, count: int, needed_ms: float) -> list[Architecture]:
+    """Not measured yet, saving enough, and promising."""
+    sets = _Sets.of(question)
+    within = set(question.removable)
     differences = {
         each: difference
         for each, difference in question.differences.items()
-        if all(block in place for block in question.removed(each))
+        if within.issuperset(question.removed(each))
     }
-    rows = as_rows([[place[b] for b in question.removed(a)] for a in differences], len(blocks))
-    surrogate = Surrogate(rows, np.array(list(differences.values())))
+    surrogate = Surrogate(sets.rows(list(differences)), np.array(list(differences.values())))
     known = question.known
-    fast = sorted(filter(question.reaches, known), key=known.__getitem__, reverse=True)
-    beam = as_rows([[place[b] for b in question.removed(a)] for a in fast[:_BEAM]], len(blocks))
-    seen: dict[bytes, tuple[float, FloatArray]] = {}
+    ms = {each: question.latency(each) for each in known}
+    if needed_ms == -math.inf:
+        good = front(known, ms)
+    else:
+        good = sorted(filter(question.reaches, known), key=known.__getitem__, reverse=True)[:_BEAM]
+    beam = sets.rows(good)
+    bar = _Bar(sets.rows(list(known)) @ sets.savings, _relative(known, question.current))
+    hopes: dict[bytes, tuple[float, FloatArray]] = {}
     for _ in range(_EXCHANGES):
-        around = _exchanged(beam, savings, now - question.goal_ms)
-        around = around[[row.tobytes() not in seen for row in around]]
+        around = _exchanged(beam, sets.savings, needed_ms)
+        around = around[[row.tobytes() not in hopes for row in around]]
         if not len(around):
             break
         expected, doubt = surrogate.predict(around)
-        hopes = expected + _OPTIMISM * doubt
-        seen |= {
-            row.tobytes(): (hope, row) for row, hope in zip(around, hopes.tolist(), strict=True)
-        }
-        beam = around[np.argsort(-hopes, kind="stable")[:_BEAM]]
+        gains = expected + _OPTIMISM * doubt - bar.at(around @ sets.savings, needed_ms)
+        hopes |= {row.tobytes(): (g, row) for row, g in zip(around, gains.tolist(), strict=True)}
+        beam = around[np.argsort(-gains, kind="stable")[:_BEAM]]
     proposed: list[Architecture] = []
-    for _, row in sorted(seen.values(), key=lambda pair: -pair[0]):
-        each = question.without([block for block, gone in zip(blocks, row, strict=True) if gone])
-        if each not in known and question.reaches(each):
+    for _, row in sorted(hopes.values(), key=lambda pair: -pair[0]):
+        each = sets.architecture(row)
+        if each not in known and (needed_ms == -math.inf or question.reaches(each)):
             proposed.append(each)
         if len(proposed) == count:
             break
     return proposed
 
 
-def _exchanged(beam: FloatArray, savings: FloatArray, needed: float) -> FloatArray:
+def _relative(known: dict[Architecture, float], current: Architecture) -> FloatArray:
+    return np.array(list(known.values())) - known[current]
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """The best score known of what saves at least so much.
+
+    Attributes:
+        saved: by each known architecture, in ms.
+        scores: of each.
+    """
+
+    saved: FloatArray
+    scores: FloatArray
+
+    def at(self, saved: FloatArray, needed_ms: float) -> FloatArray:
+        """To be beaten by what saves so much, ``(n,)``; more than what is needed counts as that."""
+        wanted = np.minimum(saved, needed_ms) if needed_ms > -math.inf else saved
+        as_fast = self.saved[None] >= wanted[:, None] - 1e-9
+        best = np.where(as_fast, self.scores[None], -np.inf).max(axis=1)
+        # Where nothing known is as fast, anything is a gain.
+        worst = self.scores.min()
+        return np.where(np.isfinite(best), best, worst)
+
+
+def _exchanged(beam: FloatArray, savings: FloatArray, needed_ms: float) -> FloatArray:
     """Different sets that save enough, each a block more, less or another than one of a beam.
 
     One block may be exchanged for two.
     """
     blocks = len(savings)
-    flips = [[i] for i in range(blocks)]
-    flips += [[i, j] for i in range(blocks) for j in range(i)]
-    moves = as_rows(flips, blocks)
-    changed = np.abs(beam[:, None] - moves[None]).reshape(-1, blocks)
-    twice = changed[changed @ savings < needed]
-    enough = [changed[changed @ savings >= needed]]
-    if len(twice):
-        third = np.maximum(twice[:, None], np.eye(blocks)[None]).reshape(-1, blocks)
-        enough.append(third[third @ savings >= needed])
+    flips = [[i] for i in range(blocks)] + [[i, j] for i in range(blocks) for j in range(i)]
+    changed = np.abs(beam[:, None] - as_rows(flips, blocks)[None]).reshape(-1, blocks)
+    fast = changed @ savings >= needed_ms
+    enough = [changed[fast]]
+    if not fast.all():
+        further = np.maximum(changed[~fast][:, None], np.eye(blocks)[None]).reshape(-1, blocks)
+        enough.append(further[further @ savings >= needed_ms])
     return np.unique(np.concatenate(enough), axis=0)
