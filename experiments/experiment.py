@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from evaluators.generation import SamplingChoice
 from evaluators.placement import Placement
@@ -81,6 +81,28 @@ class LatencySection(_Section):
     def target(self, base_ms: float) -> float:
         """The target in ms."""
         return self.target_ms if self.target_ms is not None else base_ms * (self.target_ratio or 1)
+
+
+class LimitsSection(_Section):
+    """What the found UNet must not exceed, besides the target on the first table.
+
+    Attributes:
+        latency_ms: on further tables of ``latency.tables``, by name or path as given there.
+        parameters: of the UNet.
+        macs: multiply-accumulates of one pass at the inventory's batch.
+    """
+
+    latency_ms: dict[str, float] = {}
+    parameters: float | None = Field(None, gt=0)
+    macs: float | None = Field(None, gt=0)
+
+    @field_validator("latency_ms")
+    @classmethod
+    def _positive(cls, value: dict[str, float]) -> dict[str, float]:
+        for table, most in value.items():
+            if most <= 0:
+                raise ValueError(f"{table} = {most:g}: give a positive number of ms")
+        return value
 
 
 class PromptsSection(_Section):
@@ -258,6 +280,7 @@ class Experiment(_Section):
     seed: int = Field(0, ge=0, le=_MAX_SEED)
     model: ModelSection = ModelSection()
     latency: LatencySection
+    limits: LimitsSection = LimitsSection()
     evaluation: EvaluationSection = EvaluationSection()
     search: SearchSection = SearchSection()
     training: TrainingSection = TrainingSection()

@@ -194,7 +194,7 @@ def rehearse(parts: Parts) -> tuple[RoundWork, ...]:
         settings = evolution_settings(parts)
         Evolution(
             settings.model_copy(update={"race": RacingSettings(racing=False)}),
-            parts.latency,
+            parts.demands,
             rehearsal,
             Evaluations(rehearsal, store, len(parts.spec.prompts), parts.latency),
             parts.spec.sampling.batch_size,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,7 @@ from experiments.training import (
     load_unet_weights,
 )
 from latency_tables import load_table
-from search.evolution import check_reachable
+from search.demands import Demands, count_limits, latency_limit
 from search.settings import EvolutionSettings
 from search.store import EvaluationStore
 from supernet.architecture import Architecture
@@ -43,7 +43,7 @@ class Parts:
         pipeline: the base pipeline in fp32.
         start: weights of the supernet before the first round.
         latencies: by each table; the first is the objective.
-        target_ms: latency to reach on it.
+        demands: what has to be reached.
         spec: what the evaluators answer.
         comparison: what they answer in the last comparison.
         reference: what FID and KID compare with, if anything.
@@ -53,7 +53,7 @@ class Parts:
     pipeline: Pipeline
     start: Mapping[str, Tensor]
     latencies: tuple[TableLatency, ...]
-    target_ms: float
+    demands: Demands
     spec: EvaluatorSpec
     comparison: EvaluatorSpec
     reference: Reference | None
@@ -61,6 +61,11 @@ class Parts:
     @property
     def latency(self) -> TableLatency:
         return self.latencies[0]
+
+    @property
+    def target_ms(self) -> float:
+        """Latency to reach by the objective's table."""
+        return self.demands.target_ms
 
     @property
     def full(self) -> Architecture:
@@ -110,8 +115,7 @@ def prepare(experiment: Experiment) -> Parts:
     for settings in (experiment.training.round, experiment.training.final):
         settings.dropping.check(inventory.full())
     latencies = tuple(TableLatency(inventory, table) for table in tables)
-    target_ms = experiment.latency.target(latencies[0](inventory.full()))
-    check_reachable(target_ms, latencies[0])
+    demands = find_demands(experiment, latencies)
     check_training(pipeline, experiment.training, experiment.seed)
     _check_store(section.store)
     reference = find_reference(experiment.comparison)
@@ -120,7 +124,28 @@ def prepare(experiment: Experiment) -> Parts:
     if experiment.model.supernet is not None:
         start = load_unet_weights(supernet_weights(experiment.model.supernet), pipeline.unet)
     start = {name: value.clone() for name, value in start.items()}
-    return Parts(experiment, pipeline, start, latencies, target_ms, spec, comparison, reference)
+    return Parts(experiment, pipeline, start, latencies, demands, spec, comparison, reference)
+
+
+def find_demands(experiment: Experiment, latencies: Sequence[TableLatency]) -> Demands:
+    """What an experiment asks of the UNet that is to be found.
+
+    Raises:
+        ValueError: if it cannot be had, or a table is limited that is not among the experiment's.
+    """
+    limits = experiment.limits
+    by_name = dict(zip(experiment.latency.tables[1:], latencies[1:], strict=True))
+    for name in limits.latency_ms:
+        if name not in by_name:
+            raise ValueError(
+                f"limits.latency_ms: '{name}' is none of the further tables; add it to "
+                "latency.tables (the first has latency.target_ms or target_ratio)"
+            )
+    inventory = latencies[0].inventory
+    others = [latency_limit(by_name[name], ms) for name, ms in limits.latency_ms.items()]
+    others += count_limits(inventory, limits.parameters, limits.macs)
+    target_ms = experiment.latency.target(latencies[0](inventory.full()))
+    return Demands(latencies[0], target_ms, tuple(others))
 
 
 def _check_scorers(

@@ -28,6 +28,7 @@ from experiments.report.sample_files import load_samples, save_samples
 from experiments.run_folder import RunFolder
 from experiments.run_log import RunLog
 from experiments.search_parts import Parts, evolution_settings
+from experiments.space import space_table
 from experiments.training import (
     RoundTrainer,
     open_trainer,
@@ -73,6 +74,7 @@ def search(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) ->
     """
     experiment = parts.experiment
     interrupted = folder.log.exists() and not folder.result.exists()
+    log.console.print(space_table(parts.demands, parts.latencies))
     log.say(_introduction(parts))
     log.say(f"{pool.workers} evaluators of {experiment.workers.placement} each")
     log.say(f"pictures are drawn in {parts.spec.sampling}")
@@ -160,7 +162,7 @@ def _evolve(
     )
     evolution = Evolution(
         evolution_settings(parts),
-        parts.latency,
+        parts.demands,
         trainer,
         evaluations,
         parts.spec.sampling.batch_size,

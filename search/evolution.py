@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from statistics import mean
 from typing import Protocol
 
 from torch import Tensor
 
-from evaluators.latency import TableLatency
 from search.action import Action, additions
 from search.choice import choose_additions
 from search.decision import Decision
+from search.demands import Demands
 from search.evaluations import Evaluations, OnProgress
 from search.race import Race, as_it_begins
 from search.round import Answer, Round, Strategy, explained
@@ -49,7 +48,7 @@ class Evolution:
 
     Args:
         settings: target and pace.
-        latency: latency of any architecture by the objective's table.
+        demands: what has to be reached.
         trainer: trains between decisions.
         evaluations: scores architectures with the trained weights.
         batch_size: of the prompts that are drawn at a time.
@@ -59,15 +58,12 @@ class Evolution:
         on_decision: told of every decision.
         strategy: chooses what a round removes.
         seed: of what it leaves to chance.
-
-    Raises:
-        ValueError: if no architecture reaches the target.
     """
 
     def __init__(
         self,
         settings: EvolutionSettings,
-        latency: TableLatency,
+        demands: Demands,
         trainer: Trainer,
         evaluations: Evaluations,
         batch_size: int,
@@ -78,9 +74,9 @@ class Evolution:
         strategy: Strategy = EVOLUTION,
         seed: int = 0,
     ) -> None:
-        check_reachable(settings.target_ms, latency)
         self.settings = settings
-        self.latency = latency
+        self.demands = demands
+        self.latency = demands.latency
         self.trainer = trainer
         self.evaluations = evaluations
         self.batch_size = batch_size
@@ -110,7 +106,7 @@ class Evolution:
 
     def _next_phase(self) -> str | None:
         """``remove`` above the target, ``add`` once below it with slack, None when done."""
-        if self.latency(self.state.architecture) > self.settings.target_ms:
+        if not self.demands.met(self.state.architecture):
             return "remove"
         grown = any(decision.phase == "add" for decision in self.state.decisions)
         if self.settings.grow and not grown and self._fitting_additions():
@@ -124,7 +120,7 @@ class Evolution:
             for action in additions(
                 current, self.latency.inventory, self.groups, self.settings.growth
             )
-            if self.latency(action.apply(current)) <= self.settings.target_ms
+            if self.demands.met(action.apply(current))
         ]
 
     def _decide(self, round_: int, phase: str) -> Decision:
@@ -151,12 +147,12 @@ class Evolution:
 
     def _remove(self, round_: int, current: Architecture) -> Answer:
         """What the strategy would remove, with its blocks judged by themselves."""
-        goal_ms = self.settings.goal_ms(self.latency(self.state.full), round_)
+        goal_ms = self.settings.goal_ms(self.demands(self.state.full), round_)
         with self.track(f"round {round_}: evaluations", self.settings.evaluations) as on_progress:
             question = Round(
                 current,
                 goal_ms,
-                self.latency,
+                self.demands,
                 self.evaluations,
                 self.settings,
                 self.batch_size,
@@ -172,11 +168,11 @@ class Evolution:
         """The additions that pay."""
         actions = self._fitting_additions()
         with self.track(f"round {round_}: evaluating actions", 1 + len(actions)) as on_progress:
-            race = Race(self.evaluations, current, self.latency, self.settings, self.batch_size)
+            race = Race(self.evaluations, current, self.demands, self.settings, self.batch_size)
             candidates = race.enter(current, actions, on_progress)
         worthwhile = race.worthwhile(candidates)
         target_ms = self.settings.target_ms
-        taken = choose_additions(worthwhile, current, self.latency, target_ms)
+        taken = choose_additions(worthwhile, current, self.demands, target_ms)
         after = apply_all((candidate.action for candidate in taken), current)
         return Answer(after, tuple(race.alone.values()), tuple(taken))
 
@@ -185,25 +181,3 @@ def apply_all(actions: Iterable[Action], architecture: Architecture) -> Architec
     for action in actions:
         architecture = action.apply(architecture)
     return architecture
-
-
-def check_reachable(target_ms: float, latency: TableLatency) -> None:
-    """Refuse a target that even the fastest architecture misses.
-
-    Raises:
-        ValueError: naming the smallest latency that can be reached.
-    """
-    full, fastest = latency.inventory.full(), latency.fastest()
-    if target_ms < latency(fastest):
-        least, share = latency(fastest), latency(fastest) / latency(full)
-        raise ValueError(
-            f"target of {target_ms:.2f} ms cannot be reached on table "
-            f"'{latency.table.metadata.name}': without its blocks the UNet still takes "
-            f"{_rounded_up(least)} ms, {_rounded_up(share)} of the base; "
-            "choose a target of at least that"
-        )
-
-
-def _rounded_up(value: float) -> Decimal:
-    """To two decimals, so that what is printed can be asked for."""
-    return Decimal(value).quantize(Decimal("0.01"), ROUND_CEILING)

@@ -16,7 +16,8 @@ from evaluators.latency import TableLatency
 from latency_tables import BlockSignature
 from search.action import Action, removals
 from search.decision import Candidate
-from search.evolution import apply_all, check_reachable
+from search.demands import Demands
+from search.evolution import apply_all
 from search.settings import EvolutionSettings
 from supernet.architecture import Architecture, BlockId
 
@@ -280,7 +281,9 @@ def test_additions_fill_an_exact_target(tmp_path: Path, scale: float) -> None:
 
 
 def test_a_target_out_of_reach_is_refused_with_what_is_reachable(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot be reached on table 'toy'") as caught:
+    with pytest.raises(
+        ValueError, match=r"^latency on table 'toy': .* cannot be reached"
+    ) as caught:
         search(tmp_path, target_ms=LEAST_MS - 1 / 8).run()
     assert f"{LEAST_MS - 1 / 8:.2f} ms" in str(caught.value)
     assert f"takes {math.ceil(100 * LEAST_MS) / 100} ms" in str(caught.value)
@@ -293,11 +296,11 @@ def test_a_target_out_of_reach_is_refused_with_what_is_reachable(tmp_path: Path)
 def test_the_target_that_a_refusal_names_is_accepted(scale: float) -> None:
     latency = toy_latency(lambda signature: scale * by_size(signature))
     with pytest.raises(ValueError, match="cannot be reached") as caught:
-        check_reachable(1e-9, latency)
+        Demands(latency, 1e-9)
     _, _, advice = str(caught.value).partition("still takes ")
-    check_reachable(float(advice.split(" ms")[0]), latency)
+    Demands(latency, float(advice.split(" ms")[0]))
     share = float(advice.split(" ms, ")[1].split(" ")[0])
-    check_reachable(share * latency(latency.inventory.full()), latency)
+    Demands(latency, share * latency(latency.inventory.full()))
 
 
 def test_a_block_that_is_faster_than_its_shortcut_stays(tmp_path: Path) -> None:
@@ -314,7 +317,7 @@ def test_a_block_that_is_faster_than_its_shortcut_stays(tmp_path: Path) -> None:
     assert run.run() == fastest
     check_search(run, fastest)
     with pytest.raises(ValueError, match="cannot be reached"):
-        check_reachable(latency(fastest) - 0.01, latency)
+        Demands(latency, latency(fastest) - 0.01)
 
 
 def test_weights_that_have_diverged_are_told(tmp_path: Path) -> None:

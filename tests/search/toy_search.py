@@ -16,6 +16,7 @@ from evaluators.job import Job, Scores
 from evaluators.latency import TableLatency
 from latency_tables import BlockSignature, LatencyRow, LatencyTable, TableMetadata
 from search.decision import Decision
+from search.demands import Demands, Limit
 from search.evaluations import Evaluations
 from search.evolution import EVOLUTION, Evolution
 from search.round import Strategy
@@ -204,6 +205,7 @@ class ToySearch:
         store: an ``EvaluationStore`` or a ``MemoryStore``.
         clock: ticks at everything that happens; may raise.
         strategy: chooses removals.
+        limits: besides the target.
     """
 
     folder: Path
@@ -216,6 +218,7 @@ class ToySearch:
     constant_weights: bool = False
     prompts: int = PROMPTS
     strategy: Strategy = EVOLUTION
+    limits: tuple[Limit, ...] = ()
     told: list[Decision] = field(default_factory=list)
     evaluated: list[tuple[str, str]] = field(default_factory=list)
     evaluations: Evaluations = field(init=False)
@@ -234,7 +237,7 @@ class ToySearch:
         self.evaluations = Evaluations(scorer, self.store, self.prompts, self.latency)
         evolution = Evolution(
             self.settings,
-            self.latency,
+            Demands(self.latency, self.settings.target_ms, self.limits),
             trainer,
             self.evaluations,
             PROMPTS,
