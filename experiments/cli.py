@@ -15,6 +15,7 @@ import typer
 from experiments.commands import (
     analyze,
     bench,
+    compare,
     export,
     forecast,
     jobs,
@@ -45,6 +46,7 @@ app.command()(search.resume)
 app.command()(submit.submit)
 app.add_typer(jobs.app, name="jobs")
 app.command()(export.export)
+app.command()(compare.compare)
 app.command()(report.report)
 app.command()(bench.bench)
 

@@ -157,10 +157,13 @@ class SearchSection(_Section):
         paper: whether evolution does as published: every removal scored once in a round, ranked as
             measured, and the best executed. Takes the place of caution, negligible_loss, recheck
             and refine.
+        pareto: whether the search goes on past its target and leaves the whole front of CLIP score
+            and latency in ``front.json``, of which ``evounet export --point`` takes any.
     """
 
     strategy: Literal["evolution", "random", "one_shot", "nsga2", "tpe", "knapsack"] = "evolution"
     paper: bool = False
+    pareto: bool = False
     rounds: int = Field(4, ge=1)
     caution: float = Field(1.0, ge=0)
     negligible_loss: float = Field(0.001, ge=0, lt=1)

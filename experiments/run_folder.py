@@ -34,6 +34,7 @@ class RunFolder:
         self.report = path / "report.html"
         self.log = path / "log.txt"
         self.faults = path / "faults.jsonl"
+        self.front = path / "front.json"
 
     def check_free(self, overwrite: bool) -> None:
         """Refuse to write over another run.
@@ -92,6 +93,7 @@ class RunFolder:
             self.report,
             self.log,
             self.faults,
+            self.front,
         )
 
     def load_experiment(self) -> Experiment:

@@ -11,7 +11,6 @@ import shlex
 import time
 from collections.abc import Mapping
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 
 from torch import Tensor
@@ -22,6 +21,8 @@ from evaluators.pool_events import PoolEvent
 from experiments.comparison import Comparison, Pictures, compare, draw, measure_distances
 from experiments.experiment import Experiment
 from experiments.fault_log import FaultLog, load_faults
+from experiments.found import found_spec, found_unet
+from experiments.front import front_lines
 from experiments.progress import track
 from experiments.report import ReportData, SampleSet, write_report
 from experiments.report.sample_files import load_samples, save_samples
@@ -40,9 +41,7 @@ from search.state import SearchState, write_atomically
 from search.store import EvaluationStore
 from search.strategies import STRATEGIES
 from supernet.architecture import Architecture
-from supernet.growth import load_weights
-from supernet.spec import ClipFigure, Provenance, Spec, TableFigure, build_spec
-from supernet.standalone_unet import StandaloneUNet, materialize
+from supernet.spec import ClipFigure
 
 _SAMPLES = 12  # pictures of each UNet in the report
 
@@ -95,7 +94,7 @@ def search(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) ->
     found, weights = _evolve(parts, folder, log, trainer, state, pool.evaluators(parts.spec))
     weights = trainer.finish(weights, found)
     pictures = _draw(parts, log, pool.evaluators(parts.comparison), weights, found)
-    unet = _found_unet(parts, weights, found)
+    unet = found_unet(parts, weights, found)
     unet.save_pretrained(folder.unet)
     unets = (parts.pipeline.unet, unet)
     comparison = compare(
@@ -107,7 +106,7 @@ def search(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) ->
         experiment.comparison.repetitions,
     )
     digest = weights_digest(unet.state_dict())
-    spec = found_spec(parts, found, comparison, digest)
+    spec = found_spec(parts, found, _clip_figure(parts, comparison), digest)
     write_atomically(folder.spec, spec.model_dump_json(indent=2) + "\n")
     save_samples(folder.samples, sample_sets(parts, comparison))
     figures = comparison.figures() | {"wall_s": round(time.monotonic() - log.started, 1)}
@@ -174,6 +173,11 @@ def _evolve(
         parts.experiment.seed,
     )
     answer = evolution.run()
+    if parts.experiment.search.pareto and state.decisions:
+        front = evolution.front()
+        front.save(folder.front)
+        for line in front_lines(front):
+            log.say(line)
     log.say(f"pictures: {evaluations.asked} asked for, of which {evaluations.drawn} were drawn")
     return answer
 
@@ -195,46 +199,15 @@ def _draw(
         return measure_distances(pictures, parts.reference, parts.comparison.scorer, done)
 
 
-def _found_unet(parts: Parts, weights: Mapping[str, Tensor], found: Architecture) -> StandaloneUNet:
-    base = parts.pipeline.unet
-    own = {name: value.clone() for name, value in base.state_dict().items()}
-    load_weights(base, weights)
-    try:
-        return materialize(base, found)
-    finally:
-        load_weights(base, own)
-
-
-def found_spec(parts: Parts, found: Architecture, comparison: Comparison, weights: str) -> Spec:
-    """The spec of a finished search."""
-    experiment, drawn = parts.experiment, parts.comparison
-    return build_spec(
-        parts.latency.inventory,
-        found,
-        tuple(
-            TableFigure(
-                table=latency.table.metadata.name,
-                device=latency.table.metadata.device,
-                precision=latency.table.metadata.precision,
-                base_ms=latency(parts.full),
-                found_ms=latency(found),
-            )
-            for latency in parts.latencies
-        ),
-        ClipFigure(
-            base=comparison.before.pictures.clip,
-            found=comparison.after.pictures.clip,
-            prompts=len(drawn.prompts),
-            num_inference_steps=drawn.sampling.num_inference_steps,
-            guidance_scale=drawn.sampling.guidance_scale,
-            judge=experiment.evaluation.scorer.judge,
-        ),
-        Provenance(
-            experiment=experiment.name,
-            seed=experiment.seed,
-            evounet=metadata.version("evounet"),
-            weights=weights,
-        ),
+def _clip_figure(parts: Parts, comparison: Comparison) -> ClipFigure:
+    drawn = parts.comparison
+    return ClipFigure(
+        base=comparison.before.pictures.clip,
+        found=comparison.after.pictures.clip,
+        prompts=len(drawn.prompts),
+        num_inference_steps=drawn.sampling.num_inference_steps,
+        guidance_scale=drawn.sampling.guidance_scale,
+        judge=parts.experiment.evaluation.scorer.judge,
     )
 
 

@@ -19,6 +19,7 @@ from search.choice import choose_additions
 from search.decision import Decision
 from search.demands import Demands
 from search.evaluations import Evaluations, OnProgress
+from search.front import Front, FrontPoint
 from search.race import Race, as_it_begins
 from search.round import Answer, Round, Strategy, explained
 from search.settings import EvolutionSettings
@@ -103,6 +104,29 @@ class Evolution:
             self.on_decision(decision)
         final = self.state.architecture
         return final, self.trainer.train(len(self.state.decisions) + 1, final)
+
+    def front(self) -> Front:
+        """Beyond the target: what is not beaten in both CLIP score and latency.
+
+        Of all that removing blocks of the base gives with the weights of the last decision.
+        """
+        last = self.state.decisions[-1]
+        weights = self.evaluations.use(self.trainer.train(last.round, last.before), last.round)
+        fastest = self.latency.fastest()
+        with self.track("front: evaluations", self.settings.evaluations) as on_progress:
+            question = Round(
+                self.state.full,
+                self.latency(fastest),
+                self.latency,
+                self.evaluations,
+                self.settings.model_copy(update={"target_ms": self.latency(fastest)}),
+                self.batch_size,
+                self.seed,
+                on_progress=on_progress,
+            )
+            found = EVOLUTION.front(question)
+        points = [FrontPoint(each, self.latency(each), question.known[each]) for each in found]
+        return Front(last.round, weights, question.known[self.state.full], tuple(points))
 
     def _next_phase(self) -> str | None:
         """``remove`` above the target, ``add`` once below it with slack, None when done."""

@@ -24,6 +24,10 @@ def search(
     overwrite: Annotated[bool, typer.Option(help="replace a run that is there already")] = False,
     workers: Annotated[int | None, typer.Option(help="number of Ray evaluators")] = None,
     address: Annotated[str | None, typer.Option(help="of a Ray cluster; local by default")] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="begin with the scores of another run"),
+    ] = None,
     set_: Overrides = None,
 ) -> None:
     """Search an efficient UNet: evaluate all actions, execute the best, until the target is met.
@@ -32,6 +36,7 @@ def search(
     """
     from rich.console import Console
 
+    from experiments.earlier_scores import check_earlier, take_scores
     from experiments.experiment import load_experiment
     from experiments.run_folder import RunFolder
     from experiments.run_log import RunLog
@@ -46,11 +51,16 @@ def search(
     resolved = load_experiment(experiment, overrides)
     folder = RunFolder(run or Path("runs") / resolved.name)
     folder.check_free(overwrite)
+    earlier = None if from_ is None else RunFolder(from_)
+    if earlier is not None:
+        check_earlier(earlier, resolved)
     log = RunLog(Console(), folder.log)
     log.console.print("loading models and tables ...")
     parts = settle(prepare(resolved), log.console)
     with open_pool(parts, folder, log) as pool:
         folder.create(parts.experiment)
+        if earlier is not None:
+            take_scores(earlier, folder)
         _run(parts, folder, log, pool)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from search.front import not_beaten
 from search.round import Round
 from search.strategies.surrogate import FloatArray, Surrogate, as_rows
 from supernet.architecture import Architecture
@@ -47,18 +48,7 @@ def explore_front(question: Round, evaluations: int) -> list[Architecture]:
     """
     _measure_promising(question, evaluations, -math.inf)
     known = question.known
-    return front(known, {each: question.latency(each) for each in known})
-
-
-def front(scores: dict[Architecture, float], ms: dict[Architecture, float]) -> list[Architecture]:
-    """Those that no other one equals or beats in both, fastest first; of equal ones, the first."""
-    best = -math.inf
-    found = []
-    for each in sorted(scores, key=lambda a: (ms[a], -scores[a])):
-        if scores[each] > best:
-            best = scores[each]
-            found.append(each)
-    return found
+    return not_beaten(known, {each: question.latency(each) for each in known})
 
 
 def _measure_promising(question: Round, evaluations: int, needed_ms: float) -> None:
@@ -114,7 +104,7 @@ def _propose(question: Round, count: int, needed_ms: float) -> list[Architecture
     known = question.known
     ms = {each: question.latency(each) for each in known}
     if needed_ms == -math.inf:
-        good = front(known, ms)
+        good = not_beaten(known, ms)
     else:
         good = sorted(filter(question.reaches, known), key=known.__getitem__, reverse=True)[:_BEAM]
     beam = sets.rows(good)

@@ -30,14 +30,25 @@ def test_help_answers_within_a_second_and_names_the_commands() -> None:
         answer = evounet("--help")
         seconds.append(time.perf_counter() - start)
     assert answer.returncode == 0
-    commands = "analyze profile tables train search resume submit jobs export"
+    commands = "analyze profile tables train search resume submit jobs export compare"
     for command in commands.split():
         assert command in answer.stdout
     assert min(seconds) < 1
 
 
 @pytest.mark.parametrize(
-    "command", ["analyze", "forecast", "profile", "search", "resume", "submit", "export", "report"]
+    "command",
+    [
+        "analyze",
+        "compare",
+        "forecast",
+        "profile",
+        "search",
+        "resume",
+        "submit",
+        "export",
+        "report",
+    ],
 )
 def test_every_command_has_an_example(command: str) -> None:
     assert f"Example: evounet {command}" in evounet(command, "--help").stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,8 @@ TINY = (
     "comparison.prompts.count=2",
     "comparison.sampling.num_inference_steps=1",
     "comparison.repetitions=3",
+    "search.pareto=true",
+    "search.evaluations=50",
 )
 
 
@@ -63,6 +66,34 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_any_point_of_the_front_is_exported(run: Path, tmp_path: Path) -> None:
+    points = json.loads((run / "front.json").read_text())["points"]
+    assert [p["latency_ms"] for p in points] == sorted(p["latency_ms"] for p in points)
+    assert [p["clip"] for p in points] == sorted(p["clip"] for p in points)
+    out = tmp_path / "point"
+    finish(evounet("export", run, "--point", 1, "--out", out))
+    found = StandaloneUNet.from_pretrained(out)
+    assert {str(b): n for b, n in architecture_of(found).blocks if n != 1} == points[0]["blocks"]
+    spec = read_spec(out / "spec.json")
+    assert spec.multiplicities == points[0]["blocks"]
+    assert spec.clip.found == points[0]["clip"]
+    lost = evounet("export", run, "--point", len(points) + 1, "--out", tmp_path / "none")
+    _, err = lost.communicate(timeout=300)
+    assert lost.returncode == 2
+    assert f"has {len(points)} points, no point {len(points) + 1}" in err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_search_from_another_run_draws_what_that_has_not(run: Path, tmp_path: Path) -> None:
+    overrides = [part for setting in TINY for part in ("--set", setting)]
+    again = evounet("search", "demo", "--run", tmp_path / "again", "--from", run, *overrides)
+    out = finish(again)
+    asked, drawn = re.findall(r"pictures: (\d+) asked for, of which (\d+) were drawn", out)[0]
+    assert int(asked) > 0
+    assert int(drawn) == 0
+    assert outcome(tmp_path / "again") == outcome(run)
+
+
 def outcome(run: Path) -> tuple[str, str]:
     return (run / "spec.json").read_text(), (run / "decisions.jsonl").read_text()
 
@@ -74,6 +105,7 @@ def test_a_run_folder_holds_what_was_promised(run: Path) -> None:
         "state.json",
         "evaluations.db",
         "decisions.jsonl",
+        "front.json",
         "checkpoints",
         "spec.json",
         "result.json",

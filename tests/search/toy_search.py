@@ -222,6 +222,7 @@ class ToySearch:
     told: list[Decision] = field(default_factory=list)
     evaluated: list[tuple[str, str]] = field(default_factory=list)
     evaluations: Evaluations = field(init=False)
+    evolution: Evolution = field(init=False)
 
     @property
     def state_path(self) -> Path:
@@ -235,7 +236,7 @@ class ToySearch:
         scorer = ToyScorer(self.truth, self.order, self.clock)
         scorer.evaluated = self.evaluated
         self.evaluations = Evaluations(scorer, self.store, self.prompts, self.latency)
-        evolution = Evolution(
+        self.evolution = evolution = Evolution(
             self.settings,
             Demands(self.latency, self.settings.target_ms, self.limits),
             trainer,

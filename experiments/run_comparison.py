@@ -1,0 +1,131 @@
+"""Several runs side by side: their figures in a table, and their ways in one picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from rich.table import Table
+
+from experiments.report.look import canvas
+from experiments.run_folder import RunFolder, RunFolderError
+
+
+@dataclass(frozen=True)
+class RunFigures:
+    """What a run came to, from its folder alone.
+
+    Attributes:
+        name: of the folder.
+        strategy: of its experiment, as it is asked for.
+        seed: likewise.
+        table: of its objective.
+        way: latency by that table in ms and CLIP score, before its first decision and after each.
+        front: the same of the points of its front, if it left one.
+        result: ``result.json`` of a finished run.
+    """
+
+    name: str
+    strategy: str
+    seed: int
+    table: str
+    way: tuple[tuple[float, float], ...]
+    front: tuple[tuple[float, float], ...]
+    result: dict[str, Any] | None
+
+
+def read_run(path: Path) -> RunFigures:
+    """A run, finished or under way.
+
+    Raises:
+        RunFolderError: if it is no run folder, has not decided anything yet, or is damaged.
+    """
+    run = RunFolder(path)
+    experiment = run.load_experiment()
+    if not run.decisions.exists():
+        raise RunFolderError(f"{path}: has not decided anything yet; compare it later")
+    try:
+        decisions = [json.loads(line) for line in run.decisions.read_text().splitlines()]
+        first = decisions[0]
+        way = [(first["latency_before_ms"], first["clip_before"])]
+        way += [(each["latency_after_ms"], each["clip_after"]) for each in decisions]
+        points = json.loads(run.front.read_text())["points"] if run.front.exists() else []
+        front = tuple((point["latency_ms"], point["clip"]) for point in points)
+        result = json.loads(run.result.read_text()) if run.result.exists() else None
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise RunFolderError(f"{path}: damaged ({error}); leave it out, or run it again") from error
+    section = experiment.search
+    strategy = f"{section.strategy} (paper)" if section.paper else section.strategy
+    table = experiment.latency.tables[0]
+    return RunFigures(
+        path.resolve().name, strategy, experiment.seed, table, tuple(way), front, result
+    )
+
+
+def runs_table(runs: Sequence[RunFigures]) -> Table:
+    """A line for each; scores are of the search's prompts, and at the end of the comparison's."""
+    table = Table(title="runs")
+    for column in ("run", "strategy", "seed", "table", "rounds"):
+        table.add_column(column)
+    for column in ("latency (ms)", "CLIP", "CLIP at the end", "parameters (M)", "minutes"):
+        table.add_column(column, justify="right")
+    for run in runs:
+        (start_ms, start_clip), (end_ms, end_clip) = run.way[0], run.way[-1]
+        result = run.result or {}
+        table.add_row(
+            run.name,
+            run.strategy,
+            str(run.seed),
+            run.table,
+            str(len(run.way) - 1),
+            f"{start_ms:.2f} -> {end_ms:.2f}",
+            f"{start_clip:.4f} -> {end_clip:.4f}",
+            _change(result, "clip", 1, 4),
+            _change(result, "parameters", 1e-6, 2),
+            f"{result['wall_s'] / 60:.1f}" if "wall_s" in result else "",
+        )
+    return table
+
+
+def _change(result: dict[str, Any], figure: str, scale: float, digits: int) -> str:
+    if f"{figure}_before" not in result:
+        return "not ended"
+    before, after = (scale * result[f"{figure}_{when}"] for when in ("before", "after"))
+    return f"{before:.{digits}f} -> {after:.{digits}f}"
+
+
+def runs_figure(runs: Sequence[RunFigures]) -> go.Figure:
+    """The way of every run, and its front if it left one, in its colour."""
+    figure = canvas(560)
+    tables = sorted({run.table for run in runs})
+    for i, run in enumerate(runs):
+        color = _COLORS[i % len(_COLORS)]
+        name = f"{run.name}: {run.strategy}, seed {run.seed}"
+        name += f", {run.table}" if len(tables) > 1 else ""
+        figure.add_trace(_trace(name, run.way, color, "solid", "circle"))
+        if run.front:
+            figure.add_trace(_trace(f"{name}, front", run.front, color, "dot", "diamond"))
+    figure.update_xaxes(title=f"UNet latency (ms) by {' and '.join(tables)}")
+    figure.update_yaxes(title="CLIP score")
+    return figure
+
+
+# Okabe and Ito's, which differ for every kind of sight.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def _trace(
+    name: str, points: Sequence[tuple[float, float]], color: str, dash: str, symbol: str
+) -> go.Scatter:
+    return go.Scatter(
+        name=name,
+        mode="lines+markers",
+        x=[ms for ms, _ in points],
+        y=[clip for _, clip in points],
+        line={"color": color, "dash": dash},
+        marker={"color": color, "symbol": symbol, "size": 8},
+    )
