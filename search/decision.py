@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import mean, stdev
+from statistics import fmean
 from typing import Any
 
 from evaluators.job import Scores
@@ -144,17 +144,24 @@ def score_action(
     change, error = _paired(before.first, after.first)
     drawn = len(after.first)
     # How the first prompts differ from all is known for the architecture as it is.
-    clip = mean(after.first) + mean(now.first) - mean(now.first[:drawn])
+    clip = fmean(after.first) + fmean(now.first) - fmean(now.first[:drawn])
     second = SecondOpinion(*_paired(before.second, after.second)) if after.second else None
     spared = len(now.first) - drawn
     return Candidate(action, clip, change, error, delta_latency_ms, drawn, spared, second)
 
 
 def _paired(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard error of the differences."""
+    """Mean and standard error of the differences.
+
+    Sums are exactly rounded, so they are the same on every machine.
+    """
     differences = [b - a for a, b in zip(before, after, strict=True)]
     count = len(differences)
-    return mean(differences), stdev(differences) / math.sqrt(count) if count > 1 else math.inf
+    if count == 1:
+        return differences[0], math.inf
+    mean = fmean(differences)
+    squares = math.fsum((each - mean) ** 2 for each in differences)
+    return mean, math.sqrt(squares / (count - 1) / count)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite
-from statistics import mean
+from statistics import fmean
 from typing import Protocol
 
 from torch import Tensor
@@ -108,7 +108,7 @@ class Evaluations:
             self._store.add(job, self._weights, scores, self._latency(architecture), self._round)
             known[architecture.id] += scores
             self.drawn += len(job.rows)
-            on_progress(done, {"CLIP": mean(known[architecture.id].first)})
+            on_progress(done, {"CLIP": fmean(known[architecture.id].first)})
         return {i: scores[:count] for i, scores in known.items()}
 
     def _check(self, job: Job, scores: Scores) -> None:

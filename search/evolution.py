@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from statistics import mean
+from statistics import fmean
 from typing import Protocol
 
 from torch import Tensor
@@ -159,12 +159,12 @@ class Evolution:
             phase=phase,
             weights=weights,
             before=current,
-            clip_before=mean(scores[current.id].first),
+            clip_before=fmean(scores[current.id].first),
             latency_before_ms=self.latency(current),
             candidates=answer.judged,
             executed=answer.executed,
             after=after,
-            clip_after=mean(scores[begun.id].first),
+            clip_after=fmean(scores[begun.id].first),
             latency_after_ms=self.latency(after),
             remarks=answer.remarks,
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import mean
+from statistics import fmean
 
 import numpy as np
 
@@ -92,7 +92,7 @@ class Race:
         self._settings = settings
         self._rungs = settings.race.rungs(evaluations.prompts, batch_size)
         self._now = evaluations.first(evaluations.prompts, [current])[current.id]
-        self.ranking = settings.ranking(mean(self._now.first))
+        self.ranking = settings.ranking(fmean(self._now.first))
         self._runners: dict[Action, _Runner] = {}
         self._places: dict[Action, int] = {}  # by which equal values are ordered
 
@@ -121,14 +121,17 @@ class Race:
         scored = {candidate.action: candidate for candidate in candidates}
         race, prompts = self._settings.race, self._evaluations.prompts
         contest = Contest(self.ranking, useful_ms, prompts, race.level, len(scored))
+        bounds = {action: self._bounds(c, contest) for action, c in scored.items()}
         while 0 < wanted < len(scored):
-            doubtful = contest.doubtful([self._bounds(c, contest) for c in scored.values()], wanted)
+            doubtful = contest.doubtful(list(bounds.values()), wanted)
             if not doubtful:
                 break
             least = min(each.drawn for each in doubtful)
             behind = [each.action for each in doubtful if each.drawn == least]
             rung = next(rung for rung in self._rungs if rung > least)
-            scored.update({c.action: c for c in self._draw(behind, rung)})
+            for candidate in self._draw(behind, rung):
+                scored[candidate.action] = candidate
+                bounds[candidate.action] = self._bounds(candidate, contest)
         return list(scored.values())
 
     def judge_all(self, candidates: Sequence[Candidate]) -> list[Candidate]:

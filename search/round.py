@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from statistics import mean
+from statistics import fmean
 from typing import Protocol
 
 from evaluators.job import Scores
@@ -18,6 +18,7 @@ from supernet.architecture import Architecture, BlockId
 from supernet.block_groups import BlockGroup
 
 Latency = Callable[[Architecture], float]
+_NONE = Scores(())
 
 
 @dataclass
@@ -48,6 +49,8 @@ class Round:
     keep: frozenset[BlockId] = frozenset()
     on_progress: OnProgress = unseen
     _scores: dict[Architecture, Scores] = field(default_factory=dict, init=False)
+    _known: dict[Architecture, float] = field(default_factory=dict, init=False)
+    _differences: dict[Architecture, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._begun = self.evaluations.asked
@@ -119,9 +122,13 @@ class Round:
             self.on_progress(spent + done * count // self.prompts, figures)
 
         scores = self.evaluations.first(count, architectures, tell)
+        now = self._scores.get(self.current) or scores[self.current.id]
         for each in architectures:
-            if len(self._scores.get(each, Scores(())).first) < count:
-                self._scores[each] = scores[each.id]
+            if len(self._scores.get(each, _NONE).first) < count:
+                own = self._scores[each] = scores[each.id]
+                self._differences[each] = fmean(own.first) - fmean(now.first[:count])
+                if count == self.prompts:
+                    self._known[each] = fmean(own.first)
         return scores
 
     def measure(self, architectures: Sequence[Architecture]) -> None:
@@ -131,22 +138,14 @@ class Round:
         self.first(self.prompts, new[: self.left])
 
     @property
-    def known(self) -> dict[Architecture, float]:
+    def known(self) -> Mapping[Architecture, float]:
         """CLIP scores of what was judged on all prompts, in the order of judging."""
-        return {
-            each: mean(scores.first)
-            for each, scores in self._scores.items()
-            if len(scores.first) == self.prompts
-        }
+        return self._known
 
     @property
-    def differences(self) -> dict[Architecture, float]:
+    def differences(self) -> Mapping[Architecture, float]:
         """CLIP scores of all that was judged, minus the current one's, on the same prompts."""
-        now = self._scores[self.current].first
-        return {
-            each: mean(scores.first) - mean(now[: len(scores.first)])
-            for each, scores in self._scores.items()
-        }
+        return self._differences
 
     def best(self) -> Architecture | None:
         """What reaches the goal with the highest score known; of equal ones, the first."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import fmean
 
 import optuna
 from optuna.distributions import IntDistribution
@@ -99,7 +99,7 @@ class EvaluationStore:
         counts = {str(block): count for block, count in architecture.blocks}
         self._study.add_trial(
             create_trial(
-                values=[mean(self._scores[key].first), latency_ms],
+                values=[fmean(self._scores[key].first), latency_ms],
                 params=counts,
                 distributions={name: IntDistribution(0, MAX_MULTIPLICITY) for name in counts},
                 user_attrs={

@@ -115,7 +115,7 @@ def regret_pct(truth: Truth, name: str, goal_ms: float, budget: int, seed: int) 
 
 def front_of(
     truth: Truth, name: str, goals: Sequence[float], budget: int, seed: int
-) -> dict[Architecture, float]:
+) -> Mapping[Architecture, float]:
     """All that a strategy measures within a budget when a front is wanted.
 
     Evolution and NSGA-II have a way to ask for one; others are asked for each of some goals, with

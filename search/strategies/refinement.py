@@ -7,8 +7,9 @@ gain of, its doubt included, over the best that is known to be as fast.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -23,6 +24,7 @@ _TOGETHER, _TOGETHER_SHARE = 4, 1 / 8
 _OPTIMISM = 1.0  # standard deviations that a surrogate's expectation counts with in addition
 _BEAM = 12  # sets that are exchanged further
 _EXCHANGES = 3  # in a row
+_CANDIDATES = 16  # blocks that may go in place of others, by their expected loss per ms
 
 
 def refine(question: Round, start: Architecture, evaluations: int) -> Architecture:
@@ -109,15 +111,15 @@ def _propose(question: Round, count: int, needed_ms: float) -> list[Architecture
         good = sorted(filter(question.reaches, known), key=known.__getitem__, reverse=True)[:_BEAM]
     beam = sets.rows(good)
     bar = _Bar(sets.rows(list(known)) @ sets.savings, _relative(known, question.current))
+    movable = _movable(surrogate, beam, sets.savings)
     hopes: dict[bytes, tuple[float, FloatArray]] = {}
     for _ in range(_EXCHANGES):
-        around = _exchanged(beam, sets.savings, needed_ms)
-        around = around[[row.tobytes() not in hopes for row in around]]
+        around = _exchanged(beam, movable, sets.savings, needed_ms, set(hopes))
         if not len(around):
             break
         expected, doubt = surrogate.predict(around)
         gains = expected + _OPTIMISM * doubt - bar.at(around @ sets.savings, needed_ms)
-        hopes |= {row.tobytes(): (g, row) for row, g in zip(around, gains.tolist(), strict=True)}
+        hopes |= {_key(row): (g, row) for row, g in zip(around, gains.tolist(), strict=True)}
         beam = around[np.argsort(-gains, kind="stable")[:_BEAM]]
     proposed: list[Architecture] = []
     for _, row in sorted(hopes.values(), key=lambda pair: -pair[0]):
@@ -129,7 +131,7 @@ def _propose(question: Round, count: int, needed_ms: float) -> list[Architecture
     return proposed
 
 
-def _relative(known: dict[Architecture, float], current: Architecture) -> FloatArray:
+def _relative(known: Mapping[Architecture, float], current: Architecture) -> FloatArray:
     return np.array(list(known.values())) - known[current]
 
 
@@ -155,17 +157,49 @@ class _Bar:
         return np.where(np.isfinite(best), best, worst)
 
 
-def _exchanged(beam: FloatArray, savings: FloatArray, needed_ms: float) -> FloatArray:
+def _movable(surrogate: Surrogate, beam: FloatArray, savings: FloatArray) -> list[int]:
+    """Blocks that are worth moving: those that some of a beam lack, and the best of the others."""
+    expected, doubt = surrogate.predict(np.eye(len(savings)))
+    order = np.argsort(-(expected + _OPTIMISM * doubt) / savings, kind="stable")
+    gone = set(np.flatnonzero(beam.any(axis=0)).tolist())
+    others = [i for i in order.tolist() if i not in gone]
+    return sorted(gone) + others[:_CANDIDATES]
+
+
+def _exchanged(
+    beam: FloatArray,
+    movable: Sequence[int],
+    savings: FloatArray,
+    needed_ms: float,
+    seen: set[bytes],
+) -> FloatArray:
     """Different sets that save enough, each a block more, less or another than one of a beam.
 
     One block may be exchanged for two.
+
+    Args:
+        beam: sets, ``(n, blocks)``.
+        movable: blocks that may be exchanged.
+        savings: of each block, in ms.
+        needed_ms: to be saved.
+        seen: keys of sets to leave out.
     """
-    blocks = len(savings)
-    flips = [[i] for i in range(blocks)] + [[i, j] for i in range(blocks) for j in range(i)]
-    changed = np.abs(beam[:, None] - as_rows(flips, blocks)[None]).reshape(-1, blocks)
-    fast = changed @ savings >= needed_ms
-    enough = [changed[fast]]
-    if not fast.all():
-        further = np.maximum(changed[~fast][:, None], np.eye(blocks)[None]).reshape(-1, blocks)
-        enough.append(further[further @ savings >= needed_ms])
-    return np.unique(np.concatenate(enough), axis=0)
+    found: dict[bytes, FloatArray] = {}
+    for start in beam:
+        out = [i for i in movable if start[i]]
+        into = [i for i in movable if not start[i]]
+        moves: list[tuple[int, ...]] = [(i,) for i in movable]
+        moves += [(i, j) for i in out for j in into]
+        moves += list(combinations(into, 2)) + list(combinations(out, 2))
+        moves += [(i, *pair) for i in out for pair in combinations(into, 2)]
+        rows = np.abs(start - as_rows(moves, len(savings)))
+        for row in rows[rows @ savings >= needed_ms]:
+            key = _key(row)
+            if key not in seen:
+                found.setdefault(key, row)
+    return np.array(list(found.values())).reshape(-1, len(savings))
+
+
+def _key(row: FloatArray) -> bytes:
+    """Names a set."""
+    return np.packbits(row.astype(bool)).tobytes()

@@ -8,6 +8,7 @@ pair's effect unknown beforehand (Rasmussen & Williams 2006, Sec. 2.2 and 4.2.2)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,11 @@ class Surrogate:
     def __init__(self, removed: FloatArray, scores: FloatArray) -> None:
         self._removed = removed
         products = removed @ removed.T
-        fits = [
-            _fit(products, scores, pairs, noise)
-            for pairs in _PAIR_SHARES
-            for noise in _NOISE_SHARES
-        ]
-        _, self._pairs, self._scale, self._inverse, self._weights = max(fits, key=lambda f: f[0])
+        fits = [_Fit.of(products, scores, pairs) for pairs in _PAIR_SHARES]
+        best = max(fits, key=lambda fit: fit.likelihood)
+        self._pairs, self._scale = best.pairs, best.scale
+        self._inverse = best.inverse()
+        self._weights = self._inverse @ scores
 
     def predict(self, removed: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of the score differences of other sets, ``(m,)`` each."""
@@ -45,20 +45,41 @@ class Surrogate:
         return covariance @ self._weights, np.sqrt(self._scale * np.maximum(variance, 0.0))
 
 
-def _fit(
-    products: FloatArray, scores: FloatArray, pairs: float, noise: float
-) -> tuple[float, float, float, FloatArray, FloatArray]:
-    """Log marginal likelihood up to a constant, and what a prediction needs.
+@dataclass(frozen=True)
+class _Fit:
+    """The best noise for one share of pairs.
 
-    The scale a has its maximum in closed form.
+    Attributes:
+        pairs: b over a.
+        noise: its variance over a.
+        scale: a, which has its maximum in closed form.
+        likelihood: logarithm of the marginal one, up to a constant.
+        values, vectors: of the covariance without noise.
     """
-    covariance = products + pairs * products**2 + noise * np.eye(len(scores))
-    inverse = np.linalg.inv(covariance).astype(np.float64, copy=False)
-    weights = inverse @ scores
-    scale = max(float(scores @ weights) / len(scores), 1e-18)
-    _, log_determinant = np.linalg.slogdet(covariance)
-    likelihood = -0.5 * (len(scores) * np.log(scale) + log_determinant)
-    return float(likelihood), pairs, scale, inverse, weights
+
+    pairs: float
+    noise: float
+    scale: float
+    likelihood: float
+    values: FloatArray
+    vectors: FloatArray
+
+    @classmethod
+    def of(cls, products: FloatArray, scores: FloatArray, pairs: float) -> _Fit:
+        values, vectors = np.linalg.eigh(products + pairs * products**2)
+        values = np.maximum(values, 0.0)
+        rotated = (vectors.T @ scores) ** 2
+        fits = []
+        for noise in _NOISE_SHARES:
+            scale = max(float((rotated / (values + noise)).mean()), 1e-18)
+            likelihood = -0.5 * float(len(scores) * np.log(scale) + np.log(values + noise).sum())
+            fits.append(cls(pairs, noise, scale, likelihood, values, vectors))
+        return max(fits, key=lambda fit: fit.likelihood)
+
+    def inverse(self) -> FloatArray:
+        """Of the covariance with noise."""
+        scaled: FloatArray = self.vectors / (self.values + self.noise)
+        return scaled @ self.vectors.T
 
 
 def as_rows(sets: Sequence[Sequence[int]], blocks: int) -> FloatArray:
