@@ -25,9 +25,8 @@ def decisions(tmp_path_factory: pytest.TempPathFactory) -> list[Decision]:
     latency = toy_latency()
     target_ms = 0.77 * latency(FULL)
     folder = tmp_path_factory.mktemp("search")
-    search = ToySearch(
-        folder, EvolutionSettings(target_ms=target_ms, rounds=3), truth_by_place(latency.inventory)
-    )
+    chosen = EvolutionSettings(target_ms=target_ms, rounds=3, refine=0)
+    search = ToySearch(folder, chosen, truth_by_place(latency.inventory))
     search.run()
     assert [d.phase for d in search.told] == ["remove", "remove", "remove", "add"]
     return search.told
@@ -44,6 +43,14 @@ def test_a_state_reads_back(saved: Path, decisions: list[Decision]) -> None:
     state = SearchState.load(saved, FULL)
     assert state.decisions == decisions
     assert state.architecture == decisions[-1].after
+
+
+def test_a_state_from_before_remarks_is_read(saved: Path, decisions: list[Decision]) -> None:
+    value = json.loads(saved.read_text())
+    for decision in value["decisions"]:
+        del decision["remarks"]
+    saved.write_text(json.dumps(value | {"version": 3}))
+    assert SearchState.load(saved, FULL).decisions == decisions
 
 
 def test_without_a_file_a_search_begins_at_the_base(tmp_path: Path) -> None:
