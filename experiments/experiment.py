@@ -165,6 +165,9 @@ class SearchSection(_Section):
     paper: bool = False
     pareto: bool = False
     rounds: int = Field(4, ge=1)
+    actions: int | None = Field(None, ge=1)
+    round_loss: float | None = Field(None, gt=0, lt=1)
+    min_clip: float | None = None
     caution: float = Field(1.0, ge=0)
     negligible_loss: float = Field(0.001, ge=0, lt=1)
     recheck: int = Field(2, ge=0)
@@ -177,6 +180,16 @@ class SearchSection(_Section):
     racing: bool = True
     racing_level: float = Field(0.05, gt=0, lt=1)
     racing_prompts: int = Field(32, ge=8)
+
+    @model_validator(mode="after")
+    def _of_rounds(self) -> SearchSection:
+        for name in ("actions", "round_loss"):
+            if getattr(self, name) is not None and self.strategy not in ("evolution", "one_shot"):
+                raise ValueError(
+                    f"'{self.strategy}' goes all of a round's way at once: omit {name}, or set "
+                    "strategy = 'evolution'"
+                )
+        return self
 
     @model_validator(mode="after")
     def _of_the_paper(self) -> SearchSection:

@@ -195,6 +195,9 @@ def evolution_settings(parts: Parts) -> EvolutionSettings:
     settings = EvolutionSettings(
         target_ms=parts.target_ms,
         rounds=section.rounds,
+        actions=section.actions,
+        round_loss=section.round_loss,
+        min_clip=section.min_clip,
         caution=section.caution,
         negligible_loss=section.negligible_loss,
         recheck=section.recheck,

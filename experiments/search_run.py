@@ -173,6 +173,8 @@ def _evolve(
         parts.experiment.seed,
     )
     answer = evolution.run()
+    if evolution.stopped:
+        log.say(evolution.stopped)
     if parts.experiment.search.pareto and state.decisions:
         front = evolution.front()
         front.save(folder.front)

@@ -7,6 +7,7 @@ again while it grows: see :func:`choose_removals`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -51,6 +52,8 @@ def choose_removals(
 ) -> list[Candidate]:
     """The removals with the smallest CLIP loss per ms saved, until the goal is met.
 
+    Or until they are as many, or lose together as much, as the settings allow in a round.
+
     Time saved beyond the target is worth nothing: near it a removal counts with what is still to
     be saved, so that a small one that suffices is not passed over for a big one.
 
@@ -81,12 +84,15 @@ def choose_removals(
     def settled(some: Sequence[Candidate]) -> list[Candidate]:
         # Which one comes last is a question of its own: what is still useful then is known then.
         wanted = max(1, _how_many(by_value(some), current, latency, goal_ms) - 1)
+        if settings.actions is not None:
+            wanted = min(wanted, settings.actions - len(taken))
         return by_value(judge.settle(some, wanted, latency(current) - settings.target_ms))
 
     left = [candidate for candidate in candidates if candidate.delta_latency_ms < 0]
+    may_lose = _may_lose(left, settings)
     stale: set[Action] = set()
     taken: list[Candidate] = []
-    while left and not (taken and latency(current) <= goal_ms):
+    while left and len(taken) != settings.actions and not (taken and latency(current) <= goal_ms):
         left = settled(left)
         if left[0].action in stale and may_recheck():
             again = [c.action for c in left if c.action in stale][: settings.recheck]
@@ -95,12 +101,22 @@ def choose_removals(
             left.extend(judge.enter(current, again))
             continue
         best = left.pop(0)
+        if taken and -sum(c.delta_clip for c in (*taken, best)) > may_lose:
+            break
         taken.append(best)
         before, current = current, best.action.apply(current)
         left = [c for c in left if _still_means(c.action, before, current, settings)]
         if settings.recheck:
             stale = {candidate.action for candidate in left}
     return taken
+
+
+def _may_lose(candidates: Sequence[Candidate], settings: EvolutionSettings) -> float:
+    """CLIP score that the removals of a round may cost together."""
+    if settings.round_loss is None or not candidates:
+        return math.inf
+    now = candidates[0].clip - candidates[0].delta_clip
+    return settings.round_loss * abs(now)
 
 
 def _how_many(

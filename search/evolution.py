@@ -59,6 +59,9 @@ class Evolution:
         on_decision: told of every decision.
         strategy: chooses what a round removes.
         seed: of what it leaves to chance.
+
+    Attributes:
+        stopped: why the search ended short of its target, if it did.
     """
 
     def __init__(
@@ -87,18 +90,26 @@ class Evolution:
         self.on_decision = on_decision
         self.strategy = strategy
         self.seed = seed
+        self.stopped = ""
         self.groups = [
             group for each in settings.groups for group in block_groups(state.full, each)
         ]
 
     def run(self) -> tuple[Architecture, Mapping[str, Tensor]]:
-        """Search until the target is met, from wherever the state stands.
+        """Search until the target is met, or cannot be, from wherever the state stands.
 
         Returns:
             The architecture found and the supernet's weights after a last training of it.
         """
         while (phase := self._next_phase()) is not None:
             decision = self._decide(len(self.state.decisions) + 1, phase)
+            least = self.settings.min_clip
+            if least is not None and decision.clip_after < least:
+                self.stopped = (
+                    f"round {decision.round} would leave CLIP {decision.clip_after:.4f}, less than "
+                    f"search.min_clip {least:.4f}: nothing of it is executed, and the search ends"
+                )
+                break
             self.state.decisions.append(decision)
             self.state.save(self.state_path)
             self.on_decision(decision)

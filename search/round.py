@@ -78,6 +78,10 @@ class Round:
         """Whether it is fast enough for this round."""
         return self.latency(architecture) <= self.goal_ms
 
+    def settle_for(self, architecture: Architecture) -> None:
+        """Ask for no more than this one reaches."""
+        self.goal_ms = max(self.goal_ms, self.latency(architecture))
+
     def without(self, blocks: Sequence[BlockId]) -> Architecture:
         """The current architecture with one less of each of these blocks."""
         return self.current.with_multiplicities({b: self.current[b] - 1 for b in blocks})

@@ -47,7 +47,13 @@ class EvolutionSettings(BaseModel):
 
     Attributes:
         target_ms: latency to reach by the table, in ms of one UNet pass.
-        rounds: rounds of removals.
+        rounds: rounds of removals; more where ``actions`` or ``round_loss`` end a round early.
+        actions: that a round executes at most; None for as many as its share of the way takes.
+        round_loss: share of the CLIP score that the removals of a round may cost together; None
+            for any. What would exceed it has to wait for the training that follows. A round
+            executes one at least.
+        min_clip: score below which nothing is executed: the search ends before, short of its
+            target.
         caution: removals are ranked by the value that they would have if CLIP turned out this
             many standard errors worse than measured; 0 ranks them as the paper does.
         negligible_loss: share of the CLIP score that is as good as nothing: removals that lose
@@ -57,7 +63,8 @@ class EvolutionSettings(BaseModel):
         recheck: after every removal of a round, so many of the best ones left are scored again at
             a time, on top of those before; 0 scores every removal once, as the paper does.
         refine: after a round's removals are chosen, so many others that reach its goal and differ
-            in a few blocks are measured as wholes, and the best is taken; 0 for none, as the paper.
+            in a few blocks are measured as wholes, and the best is taken; 0 for none, as the
+            paper, and none where ``actions`` limits a round.
         evaluations: architectures that a round may judge on all prompts. Single removals are
             judged whatever their number; what is spared there is left to others.
         grow: whether to add blocks where the target leaves slack.
@@ -71,6 +78,9 @@ class EvolutionSettings(BaseModel):
 
     target_ms: float = Field(gt=0)
     rounds: int = Field(4, ge=1)
+    actions: int | None = Field(None, ge=1)
+    round_loss: float | None = Field(None, gt=0, lt=1)
+    min_clip: float | None = None
     caution: float = Field(1.0, ge=0)
     negligible_loss: float = Field(0.001, ge=0, lt=1)
     recheck: int = Field(2, ge=0)
@@ -91,9 +101,14 @@ class EvolutionSettings(BaseModel):
         negligible = self.negligible_loss * abs(clip)
         return Ranking(self.caution, negligible) if negligible else Ranking(self.caution)
 
+    @property
+    def whole_rounds(self) -> bool:
+        """Whether every round goes its share of the way."""
+        return self.actions is None and self.round_loss is None
+
     def goal_ms(self, base_ms: float, round_: int) -> float:
         """Latency that round ``round_`` (from 1) has to reach, in ms."""
-        if round_ >= self.rounds:
+        if round_ >= self.rounds or not self.whole_rounds:
             return self.target_ms
         share = round_ / self.rounds
         return float(base_ms * (self.target_ms / base_ms) ** share)

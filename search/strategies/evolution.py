@@ -24,8 +24,9 @@ class EvolutionStrategy:
         after = question.current
         for candidate in taken:
             after = candidate.action.apply(after)
-        if not question.settings.refine:
+        if not question.settings.refine or question.settings.actions is not None:
             return Answer(after, alone, tuple(taken))
+        question.settle_for(after)
         before = len(question.known)
         better = refine(question, after, question.settings.refine)
         measured = len(question.known) - before

@@ -339,3 +339,51 @@ def test_the_toy_table_is_a_table() -> None:
     """Everything above rests on exact sums."""
     assert isinstance(LATENCY, TableLatency)
     assert {LATENCY(FULL.without(FULL)) % 0.125, BASE_MS % 0.125} == {0.0}
+
+
+# --- how far a round goes
+
+
+@pytest.mark.parametrize("actions", [1, 2])
+def test_a_round_executes_no_more_than_it_may(tmp_path: Path, actions: int) -> None:
+    run = search(tmp_path, actions=actions, rounds=1, refine=8, grow=False)
+    found = run.run()
+    counts = [len(decision.taken) for decision in run.told]
+    assert set(counts[:-1]) == {actions}
+    assert 1 <= counts[-1] <= actions
+    assert len(found.removed) == sum(counts)
+    assert LATENCY(found) <= run.settings.target_ms
+
+
+@pytest.mark.parametrize("recheck", [0, 2])
+def test_a_round_costs_no_more_than_it_may_together(tmp_path: Path, recheck: int) -> None:
+    pair = frozenset(ATTENTIONS[:2])
+    truth = Truth(TRUTH.importance, together={pair: 0.05}, noise=0.0)
+    run = search(tmp_path, truth, round_loss=0.02, rounds=1, recheck=recheck, grow=False)
+    found = run.run()
+    assert LATENCY(found) <= run.settings.target_ms
+    assert len(run.told) > 1
+    for decision in run.told:
+        lost = decision.clip_before - decision.clip_after
+        expected = -sum(c.delta_clip for c in decision.executed)
+        assert len(decision.taken) == 1 or expected <= 0.02 * decision.clip_before
+        if recheck:
+            assert lost == pytest.approx(expected)
+
+
+def test_a_search_ends_before_its_clip_score_falls_too_low(tmp_path: Path) -> None:
+    (tmp_path / "free").mkdir()
+    free = search(tmp_path / "free", rounds=4, grow=False)
+    free.run()
+    scores = [decision.clip_after for decision in free.told]
+    least = (scores[1] + scores[2]) / 2
+    (tmp_path / "bound").mkdir()
+    bound = search(tmp_path / "bound", rounds=4, grow=False, min_clip=least)
+    found = bound.run()
+    assert bound.told == free.told[:2]
+    assert found == free.told[1].after
+    assert bound.evolution.stopped.startswith(f"round 3 would leave CLIP {scores[2]:.4f}")
+    assert bound.load_state().decisions == bound.told
+    again = search(tmp_path / "bound", rounds=4, grow=False, min_clip=least)
+    assert again.run() == found
+    assert again.told == []
