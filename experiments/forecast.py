@@ -193,7 +193,7 @@ def rehearse(parts: Parts) -> tuple[RoundWork, ...]:
         store = EvaluationStore(None, "rehearsal")
         settings = evolution_settings(parts)
         Evolution(
-            settings.model_copy(update={"race": RacingSettings(racing=False)}),
+            settings.model_copy(update={"race": RacingSettings(racing=False), "min_clip": None}),
             parts.demands,
             rehearsal,
             Evaluations(rehearsal, store, len(parts.spec.prompts), parts.latency),

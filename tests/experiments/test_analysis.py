@@ -256,7 +256,7 @@ def test_work_that_no_evaluator_can_do_ends_with_one_line_and_code_1(
 ) -> None:
     """Not with 2, which is for what the user can mend in the input."""
 
-    def fails(name: str) -> None:
+    def fails(name: str, **options: object) -> None:
         raise EvaluatorError("a1b2 on prompts 0 to 31: failed on 3 evaluators; the last: no GPU")
 
     monkeypatch.setattr("experiments.unets.choose_unet", fails)

@@ -146,7 +146,7 @@ def test_the_last_override_wins(file: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("search.round=2", "unknown key 'search.round'; there are: strategy, rounds, caution,"),
+        ("search.round=2", "unknown key 'search.round'; there are: strategy, paper, pareto,"),
         ("rounds=2", "unknown key 'rounds'; there are: name, seed, model,"),
         ("training.round.stepz=2", "unknown key 'training.round.stepz'; there are: steps,"),
         ("search..rounds=2", "unknown key 'search.'"),

@@ -40,7 +40,7 @@ def with_search(parts: Parts, **settings: object) -> Parts:
 
 
 def test_a_search_that_scores_every_action_once_is_counted_exactly(parts: Parts) -> None:
-    (only,) = rehearse(with_search(parts, rounds=1, recheck=0, grow=False))
+    (only,) = rehearse(with_search(parts, rounds=1, recheck=0, refine=0, grow=False))
     actions = len(list(removals(parts.full, ())))
     assert (only.phase, only.actions) == ("remove", actions)
     # The architecture before, every action, and the one after; each two batches of six prompts.
