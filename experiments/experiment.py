@@ -172,7 +172,7 @@ class SearchSection(_Section):
     negligible_loss: float = Field(0.001, ge=0, lt=1)
     recheck: int = Field(2, ge=0)
     refine: int = Field(8, ge=0)
-    evaluations: int = Field(200, ge=1)
+    evaluations: int = Field(200, ge=2)
     grow: bool = True
     growth: Growth = "copy"
     granularity: Granularity = "block"

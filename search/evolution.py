@@ -183,18 +183,19 @@ class Evolution:
     def _remove(self, round_: int, current: Architecture) -> Answer:
         """What the strategy would remove, with its blocks judged by themselves."""
         goal_ms = self.settings.goal_ms(self.demands(self.state.full), round_)
-        with self.track(f"round {round_}: evaluations", self.settings.evaluations) as on_progress:
-            question = Round(
-                current,
-                goal_ms,
-                self.demands,
-                self.evaluations,
-                self.settings,
-                self.batch_size,
-                self.seed + round_,
-                self.groups,
-                on_progress=on_progress,
-            )
+        question = Round(
+            current,
+            goal_ms,
+            self.demands,
+            self.evaluations,
+            self.settings,
+            self.batch_size,
+            self.seed + round_,
+            self.groups,
+        )
+        about = self.strategy.expected(question)
+        with self.track(f"round {round_}: architectures, about", about) as on_progress:
+            question.on_progress = on_progress
             answer = self.strategy.choose(question)
             assert answer.after != current, "above a reachable target, some removal saves time"
             return answer if answer.executed else explained(question, answer)

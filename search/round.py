@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -67,6 +68,13 @@ class Round:
             for block, count in self.current.blocks
             if count and block not in self.keep and self.latency(self.without([block])) < now
         ]
+
+    @property
+    def steps(self) -> int:
+        """About how many removals it takes to reach the goal."""
+        now = self.latency(self.current)
+        saved = [now - self.latency(self.without([block])) for block in self.removable]
+        return math.ceil((now - self.goal_ms) / fmean(saved)) if saved else 0
 
     @property
     def actions(self) -> list[Action]:
@@ -186,6 +194,10 @@ class Strategy(Protocol):
     """
 
     def choose(self, question: Round) -> Answer: ...
+
+    def expected(self, question: Round) -> int:
+        """About how many architectures it will judge, for people who wait."""
+        ...
 
 
 def explained(question: Round, answer: Answer) -> Answer:

@@ -85,7 +85,7 @@ class EvolutionSettings(BaseModel):
     negligible_loss: float = Field(0.001, ge=0, lt=1)
     recheck: int = Field(2, ge=0)
     refine: int = Field(8, ge=0)
-    evaluations: int = Field(200, ge=1)
+    evaluations: int = Field(200, ge=2)
     grow: bool = True
     growth: Growth = "copy"
     groups: tuple[Grouping, ...] = ()

@@ -36,6 +36,11 @@ class EvolutionStrategy:
         executed = _singles(race, question, better)
         return Answer(better, alone, executed, (_exchange(question, after, better, measured),))
 
+    def expected(self, question: Round) -> int:
+        settings = question.settings
+        rechecked = (settings.actions or question.steps) * settings.recheck
+        return min(len(question.actions) + rechecked + settings.refine, settings.evaluations)
+
     def front(self, question: Round) -> list[Architecture]:
         """What is not beaten in both CLIP score and latency, fastest first, within the budget.
 

@@ -20,3 +20,6 @@ class OneShot:
         for candidate in taken:
             after = candidate.action.apply(after)
         return Answer(after, tuple(race.alone.values()), tuple(taken))
+
+    def expected(self, question: Round) -> int:
+        return len(question.actions)

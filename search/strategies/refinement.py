@@ -35,7 +35,7 @@ def refine(question: Round, start: Architecture, evaluations: int) -> Architectu
         start: reaches the goal.
         evaluations: architectures to measure at most, as far as the round's budget goes.
     """
-    question.measure([start])
+    question.first(question.prompts, [start])  # whatever is left: it is to be compared with
     needed_ms = question.latency(question.current) - question.goal_ms
     _measure_promising(question, evaluations, needed_ms)
     return question.best() or start

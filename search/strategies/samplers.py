@@ -34,6 +34,9 @@ class Nsga2:
             study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
             return _sampled(question, study)
 
+    def expected(self, question: Round) -> int:
+        return question.left
+
 
 class Tpe:
     """Models what good architectures have in common (Bergstra et al. 2011), under the goal."""
@@ -47,6 +50,9 @@ class Tpe:
                 seed=question.seed,
             )
             return _sampled(question, optuna.create_study(direction="maximize", sampler=sampler))
+
+    def expected(self, question: Round) -> int:
+        return question.left
 
 
 def _sampled(question: Round, study: optuna.Study) -> Answer:

@@ -91,6 +91,12 @@ def test_answers_reach_the_goal_within_the_budget_and_are_repeated(
     assert answers[0] == answers[1]
 
 
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_budget_for_next_to_nothing_is_answered_too(name: str) -> None:
+    answer = STRATEGIES[name].choose(asked(TOGETHER, GOALS[0], evaluations=2))
+    assert LATENCY(answer.after) <= GOALS[0]
+
+
 @pytest.mark.parametrize("goal_ms", GOALS)
 def test_evolution_finds_what_enumeration_finds(goal_ms: float) -> None:
     answer = STRATEGIES["evolution"].choose(asked(TOGETHER, goal_ms))
