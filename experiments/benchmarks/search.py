@@ -26,9 +26,9 @@ from search.settings import EvolutionSettings, RacingSettings
 from search.strategies import STRATEGIES, EvolutionStrategy
 from supernet.architecture import Architecture
 
-BUDGETS = (50, 100, 200, 400)
+BUDGETS = (50, 100, 200)
 _SHARES = (0.15, 0.3, 0.45, 0.6, 0.75)  # of the way from the fastest to the base
-_SEEDS, _QUICK_SEEDS = 20, 1
+_SEEDS, _QUICK_SEEDS = 10, 1
 _DEFAULT, _PAPER = "evolution", "paper"
 _RESAMPLED = 1000  # for confidence intervals
 

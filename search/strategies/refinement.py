@@ -21,7 +21,7 @@ from supernet.architecture import Architecture
 # Architectures that are measured at a time, whatever the number of workers: at least so many, and
 # a share of those known, since a few more tell the surrogate of many little.
 _TOGETHER, _TOGETHER_SHARE = 4, 1 / 8
-_OPTIMISM = 1.0  # standard deviations that a surrogate's expectation counts with in addition
+_OPTIMISM = 2.0  # standard deviations that a surrogate's expectation counts with in addition
 _BEAM = 12  # sets that are exchanged further
 _EXCHANGES = 3  # in a row
 _CANDIDATES = 16  # blocks that may go in place of others, by their expected loss per ms

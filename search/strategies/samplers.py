@@ -21,7 +21,7 @@ from search.strategies.random_search import random_architectures
 from supernet.architecture import Architecture, BlockId
 
 _TOGETHER = 8  # architectures that are asked for at a time, whatever the number of workers
-_ASKED = 40  # times the budget; samplers repeat themselves, and ask for what is too slow
+_ASKED = 6  # times the budget; samplers repeat themselves, and ask for what is too slow
 
 
 class Nsga2:
@@ -59,7 +59,7 @@ def _sampled(question: Round, study: optuna.Study) -> Answer:
     """The best of what a study asks for, within the budget."""
     blocks = question.removable
     first = next(random_architectures(question))  # something that reaches the goal is known
-    study.enqueue_trial({str(block): int(first[block] > 0) for block in blocks})
+    study.enqueue_trial({str(block): first[block] >= question.current[block] for block in blocks})
     base_ms = question.latency(question.current)
     for _ in range(_ASKED * max(1, question.left) // _TOGETHER):
         trials = [study.ask() for _ in range(_TOGETHER)]
@@ -81,7 +81,7 @@ def _sampled(question: Round, study: optuna.Study) -> Answer:
 
 
 def _architecture(question: Round, trial: Trial, blocks: Sequence[BlockId]) -> Architecture:
-    stays = {block: trial.suggest_int(str(block), 0, 1) for block in blocks}
+    stays = {block: trial.suggest_categorical(str(block), (True, False)) for block in blocks}
     return question.without([block for block, there in stays.items() if not there])
 
 
