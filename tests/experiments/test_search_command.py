@@ -34,8 +34,6 @@ TINY = (
     "comparison.prompts.count=2",
     "comparison.sampling.num_inference_steps=1",
     "comparison.repetitions=3",
-    "search.pareto=true",
-    "search.evaluations=50",
 )
 
 
@@ -46,8 +44,8 @@ def evounet(*arguments: object, **options: object) -> subprocess.Popen[str]:
     )
 
 
-def search(run: Path, workers: int) -> subprocess.Popen[str]:
-    overrides = [part for setting in TINY for part in ("--set", setting)]
+def search(run: Path, workers: int, *more: str) -> subprocess.Popen[str]:
+    overrides = [part for setting in (*TINY, *more) for part in ("--set", setting)]
     return evounet("search", "demo", "--run", run, "--workers", workers, *overrides)
 
 
@@ -59,9 +57,9 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted search with one worker."""
+    """An uninterrupted search with one worker, which goes on past its target."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    out = finish(search(folder, workers=1))
+    out = finish(search(folder, 1, "search.pareto=true", "search.evaluations=50"))
     assert str(folder / "report.html") in out.replace("\n", "")
     return folder
 
