@@ -87,7 +87,10 @@ class Contest:
         losses = (caution - differences) / saved_ms
         floor = self.ranking.negligible / saved_ms
         doubt = self._doubt(losses)
-        lowest, highest = (max(losses.mean() + side * doubt, floor) for side in (-1, 1))
+        middle = float(losses.mean())
+        lowest, highest = measured, measured
+        if doubt:
+            lowest, highest = (max(middle + side * doubt, floor) for side in (-1, 1))
         return Bounds(candidate.action, losses, floor, measured, lowest, highest, place)
 
     def doubtful(self, removals: Sequence[Bounds], best: int) -> list[Bounds]:
@@ -103,6 +106,8 @@ class Contest:
         """Whether all prompts would surely rank a removal before another."""
         if (one.highest, one.place) < (other.lowest, other.place):
             return True
+        if not (one.open or other.open):
+            return False
         # Losses are compared prompt by prompt, which tells more than either by itself.
         both = min(one.drawn, other.drawn)
         gaps = other.losses[:both] - one.losses[:both]

@@ -141,17 +141,19 @@ def score_action(
         after: with the action executed, of the same.
         delta_latency_ms: latency after minus before.
     """
-    change, error = _paired(before.first, after.first)
+    change, error = paired_difference(before.first, after.first)
     drawn = len(after.first)
     # How the first prompts differ from all is known for the architecture as it is.
     clip = fmean(after.first) + fmean(now.first) - fmean(now.first[:drawn])
-    second = SecondOpinion(*_paired(before.second, after.second)) if after.second else None
+    second = (
+        SecondOpinion(*paired_difference(before.second, after.second)) if after.second else None
+    )
     spared = len(now.first) - drawn
     return Candidate(action, clip, change, error, delta_latency_ms, drawn, spared, second)
 
 
-def _paired(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard error of the differences.
+def paired_difference(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard error of the differences, after minus before.
 
     Sums are exactly rounded, so they are the same on every machine.
     """

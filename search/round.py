@@ -11,7 +11,7 @@ from typing import Protocol
 
 from evaluators.job import Scores
 from search.action import Action, removals
-from search.decision import Candidate
+from search.decision import Candidate, paired_difference
 from search.evaluations import FirstScores, OnProgress, unseen
 from search.race import Race
 from search.settings import EvolutionSettings
@@ -163,6 +163,16 @@ class Round:
         """What reaches the goal with the highest score known; of equal ones, the first."""
         known = self.known
         return max(filter(self.reaches, known), key=known.__getitem__, default=None)
+
+    def gain(self, over: Architecture, architecture: Architecture) -> float:
+        """By how much more an architecture scores than another, with the settings' caution.
+
+        Both are known. It is the mean of the differences by prompt, less ``caution`` standard
+        errors: of several that are measured, the best one is so by luck too.
+        """
+        before, after = self._scores[over].first, self._scores[architecture].first
+        mean, error = paired_difference(before, after)
+        return mean - (self.settings.caution * error if math.isfinite(error) else 0.0)
 
     def race(self) -> Race:
         """A new race of removals."""

@@ -63,8 +63,9 @@ class EvolutionSettings(BaseModel):
         recheck: after every removal of a round, so many of the best ones left are scored again at
             a time, on top of those before; 0 scores every removal once, as the paper does.
         refine: after a round's removals are chosen, so many others that reach its goal and differ
-            in a few blocks are measured as wholes, and the best is taken; 0 for none, as the
-            paper, and none where ``actions`` limits a round.
+            in a few blocks are measured as wholes, and the best is taken if it is better by
+            ``caution`` standard errors; 0 for none, as the paper, and none where ``actions``
+            limits a round.
         evaluations: architectures that a round may judge on all prompts. Single removals are
             judged whatever their number; what is spared there is left to others.
         grow: whether to add blocks where the target leaves slack.

@@ -90,6 +90,7 @@ def ask(truth: Truth, name: str, goal_ms: float, budget: int, seed: int) -> Roun
     space = truth.space
     settings = EvolutionSettings(
         target_ms=goal_ms,
+        caution=0,  # these prompts are all there are
         refine=budget,
         evaluations=budget,
         race=RacingSettings(racing=False),

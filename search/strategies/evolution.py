@@ -31,7 +31,8 @@ class EvolutionStrategy:
         better = refine(question, after, question.settings.refine)
         measured = len(question.known) - before
         if better == after:
-            remark = f"refined: none of {measured} others that reach the goal is better"
+            surely = f" by {question.settings.caution:g} standard errors"
+            remark = f"refined: none of {measured} others is better{surely}"
             return Answer(after, alone, tuple(taken), (remark,))
         executed = _singles(race, question, better)
         return Answer(better, alone, executed, (_exchange(question, after, better, measured),))

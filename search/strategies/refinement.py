@@ -28,7 +28,9 @@ _CANDIDATES = 16  # blocks that may go in place of others, by their expected los
 
 
 def refine(question: Round, start: Architecture, evaluations: int) -> Architecture:
-    """The best architecture after measuring so many, ``start`` among them.
+    """What surely scores higher than ``start`` after measuring so many, or that itself.
+
+    By as many standard errors as the settings' caution asks for.
 
     Args:
         question: with single removals judged already, which the surrogate learns from.
@@ -38,7 +40,10 @@ def refine(question: Round, start: Architecture, evaluations: int) -> Architectu
     question.first(question.prompts, [start])  # whatever is left: it is to be compared with
     needed_ms = question.latency(question.current) - question.goal_ms
     _measure_promising(question, evaluations, needed_ms)
-    return question.best() or start
+    fast = filter(question.reaches, question.known)
+    gains = {each: question.gain(start, each) for each in fast if each != start}
+    best = max(gains, key=gains.__getitem__, default=start)
+    return best if gains.get(best, 0.0) > 0 else start
 
 
 def explore_front(question: Round, evaluations: int) -> list[Architecture]:

@@ -61,7 +61,7 @@ def _sampled(question: Round, study: optuna.Study) -> Answer:
     first = next(random_architectures(question))  # something that reaches the goal is known
     study.enqueue_trial({str(block): first[block] >= question.current[block] for block in blocks})
     base_ms = question.latency(question.current)
-    for _ in range(_ASKED * max(1, question.left) // _TOGETHER):
+    for _ in range(max(1, _ASKED * question.left // _TOGETHER)):
         trials = [study.ask() for _ in range(_TOGETHER)]
         asked = [_architecture(question, trial, blocks) for trial in trials]
         question.measure([each for each in asked if question.reaches(each)])

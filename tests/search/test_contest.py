@@ -75,7 +75,7 @@ def test_on_all_prompts_the_order_is_that_of_the_values(
         assert one.lowest == one.highest == pytest.approx(one.measured)
         for other, second in known:
             values = [rules.ranking.value(c, useful_ms) for c in (first, second)]
-            if values[0] < values[1] - 1e-9 or (values[0] == values[1] and one.place < other.place):
+            if (values[0], one.place) < (values[1], other.place):
                 assert rules.surely_before(one, other)
                 assert not rules.surely_before(other, one)
     assert rules.doubtful([each for each, _ in known], 2) == []
