@@ -34,6 +34,7 @@ TINY = (
     "comparison.prompts.count=2",
     "comparison.sampling.num_inference_steps=1",
     "comparison.repetitions=3",
+    "search.evaluations=50",
 )
 
 
@@ -59,7 +60,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted search with one worker, which goes on past its target."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    out = finish(search(folder, 1, "search.pareto=true", "search.evaluations=50"))
+    out = finish(search(folder, 1, "search.pareto=true"))
     assert str(folder / "report.html") in out.replace("\n", "")
     return folder
 
