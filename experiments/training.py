@@ -99,7 +99,7 @@ class RoundTrainer:
 
     def train(self, round_: int, architecture: Architecture) -> Mapping[str, Tensor]:
         """Weights after round ``round_``; from the run folder where it was trained before."""
-        self._rounds = round_
+        self._rounds = max(self._rounds, round_)  # an earlier one is asked for again by fronts
         before = self.start if round_ == 1 else load_tensors(self._file(f"round-{round_ - 1}"))[0]
         job = TrainingJob(
             before, architecture, self.section.round, self.seed * 1_000 + round_, self.growth
