@@ -11,27 +11,32 @@ from experiments.run_folder import RunFolder, RunFolderError
 from search.store import EvaluationStore
 
 
-def check_earlier(run: RunFolder, experiment: Experiment) -> None:
-    """See that a run's scores can be taken over; writes nothing.
+def check_earlier(earlier: RunFolder, run: RunFolder, experiment: Experiment) -> None:
+    """See that a run's scores can be taken over by a new one; writes nothing.
 
     Raises:
-        RunFolderError: if it is no run folder, has no scores of its own, or the new experiment
-            keeps its scores elsewhere.
+        RunFolderError: if it is no run folder, has no scores of its own, is the new run itself, or
+            the new experiment keeps its scores elsewhere.
         StoreError: if its scores are damaged.
     """
-    shared = run.load_experiment().evaluation.store
+    if earlier.path.resolve() == run.path.resolve():
+        raise RunFolderError(
+            f"{run.path}: cannot begin with its own scores, which would be deleted first; "
+            "give another --run"
+        )
+    shared = earlier.load_experiment().evaluation.store
     if shared is not None:
         raise RunFolderError(
-            f"{run.path}: keeps its scores in '{shared}'; set evaluation.store to the same, "
+            f"{earlier.path}: keeps its scores in '{shared}'; set evaluation.store to the same, "
             "in place of --from"
         )
     if experiment.evaluation.store is not None:
         raise RunFolderError(
             "--from takes scores into the new run's own folder; omit it, or evaluation.store"
         )
-    if not run.evaluations.exists():
-        raise RunFolderError(f"{run.path}: has no scores yet (no {run.evaluations.name})")
-    EvaluationStore(run.evaluations, "")
+    if not earlier.evaluations.exists():
+        raise RunFolderError(f"{earlier.path}: has no scores yet (no {earlier.evaluations.name})")
+    EvaluationStore(earlier.evaluations, "")
 
 
 def take_scores(earlier: RunFolder, run: RunFolder) -> None:
@@ -40,7 +45,9 @@ def take_scores(earlier: RunFolder, run: RunFolder) -> None:
     draft.unlink(missing_ok=True)
     try:
         with (
-            closing(sqlite3.connect(f"file:{earlier.evaluations}?mode=ro", uri=True)) as source,
+            closing(
+                sqlite3.connect(f"{earlier.evaluations.resolve().as_uri()}?mode=ro", uri=True)
+            ) as source,
             closing(sqlite3.connect(draft)) as target,
         ):
             source.backup(target)

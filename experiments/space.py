@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from evaluators.latency import TableLatency
-from search.demands import Demands, Measure
+from search.demands import Demands, Measure, counts
 from supernet.architecture import Architecture
 
 
@@ -25,11 +25,7 @@ def space_table(demands: Demands, latencies: Sequence[TableLatency]) -> Table:
     for latency in latencies:
         name = f"latency on table '{latency.table.metadata.name}'"
         table.add_row(name, *_cells(latency, shown, "ms"), limits.pop(name, ""))
-    counts = {
-        "parameters": (lambda a: inventory.parameters(a) / 1e6, "M"),
-        "multiply-accumulates": (lambda a: inventory.macs(a) / 1e9, "G"),
-    }
-    for name, (measure, unit) in counts.items():
+    for name, (unit, _, measure) in counts(inventory).items():
         table.add_row(name, *_cells(measure, shown, unit), limits.pop(name, ""))
     table.add_row("removable blocks", *(str(_blocks(each)) for each in shown), "")
     return table

@@ -53,33 +53,25 @@ def latency_limit(latency: TableLatency, at_most_ms: float) -> Limit:
     return Limit(name, "ms", latency, latency.fastest(), at_most_ms)
 
 
+def counts(inventory: Inventory) -> dict[str, tuple[str, float, Measure]]:
+    """What of an architecture is counted: by name the unit, its size, and the measure in it."""
+    return {
+        "parameters": ("M", 1e6, lambda each: inventory.parameters(each) / 1e6),
+        "multiply-accumulates": ("G", 1e9, lambda each: inventory.macs(each) / 1e9),
+    }
+
+
 def count_limits(
     inventory: Inventory, parameters: float | None = None, macs: float | None = None
 ) -> list[Limit]:
     """On the number of parameters, and of multiply-accumulates of one pass."""
+    most = {"parameters": parameters, "multiply-accumulates": macs}
     smallest = inventory.smallest()
-    limits = []
-    if parameters is not None:
-        limits.append(
-            Limit(
-                "parameters",
-                "M",
-                lambda architecture: inventory.parameters(architecture) / 1e6,
-                smallest,
-                parameters / 1e6,
-            )
-        )
-    if macs is not None:
-        limits.append(
-            Limit(
-                "multiply-accumulates",
-                "G",
-                lambda architecture: inventory.macs(architecture) / 1e9,
-                smallest,
-                macs / 1e9,
-            )
-        )
-    return limits
+    return [
+        Limit(name, unit, measure, smallest, at_most / size)
+        for name, (unit, size, measure) in counts(inventory).items()
+        if (at_most := most[name]) is not None
+    ]
 
 
 @dataclass(frozen=True)

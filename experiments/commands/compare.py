@@ -24,6 +24,8 @@ def compare(
     from experiments.run_comparison import read_run, runs_figure, runs_table
     from search.state import write_atomically
 
+    if picture is not None and not picture.parent.is_dir():
+        raise ValueError(f"--picture {picture}: {picture.parent} is no folder; make it first")
     figures = [read_run(run) for run in runs]
     Console().print(runs_table(figures))
     if picture is not None:

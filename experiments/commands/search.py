@@ -53,7 +53,7 @@ def search(
     folder.check_free(overwrite)
     earlier = None if from_ is None else RunFolder(from_)
     if earlier is not None:
-        check_earlier(earlier, resolved)
+        check_earlier(earlier, folder, resolved)
     log = RunLog(Console(), folder.log)
     log.console.print("loading models and tables ...")
     parts = settle(prepare(resolved), log.console)

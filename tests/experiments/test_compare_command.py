@@ -70,3 +70,5 @@ def test_what_is_no_run_is_refused(evounet: Evounet, tmp_path: Path) -> None:
     assert "damaged" in evounet.refused("compare", run)
     (run / "decisions.jsonl").unlink()
     assert "has not decided anything yet" in evounet.refused("compare", run)
+    picture = tmp_path / "lost" / "runs.html"
+    assert "is no folder" in evounet.refused("compare", run, "--picture", picture)
