@@ -6,9 +6,10 @@ import random
 from pathlib import Path
 
 from evaluators.prompts import PromptSet
-from experiments.experiment import ExperimentError, PromptsSection
+from experiments.experiment import ExperimentError
 from experiments.models import SHAPES
 from experiments.prompt_files import read_prompts
+from experiments.sections import PromptsSection
 from experiments.shapes.scene import Split, sample_scenes
 
 

@@ -16,8 +16,9 @@ from evaluators.scorers import ScorerSettings
 from experiments.data.folder import SUFFIXES
 from experiments.data.picture import decode
 from experiments.data.source import CaptionedPicture
-from experiments.experiment import ComparisonSection, ExperimentError
+from experiments.experiment import ExperimentError
 from experiments.models import SHAPES
+from experiments.sections import ComparisonSection
 from experiments.shapes.dataset import draw
 
 _BATCH = 32

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from evaluators.pipelines import Pipeline, load_pipeline
 from experiments.data.settings import DataSettings
-from experiments.experiment import TrainingSection
 from experiments.progress import OnProgress
 from experiments.scaling import ScalingSettings
+from experiments.sections import TrainingSection
 from experiments.trainer import LocalTrainer, SupernetTrainer, TrainingJob, training_data
 from search.evaluations import unseen
 from search.evolution import Track

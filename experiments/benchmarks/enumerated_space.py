@@ -30,10 +30,10 @@ from evaluators.latency import TableLatency
 from evaluators.pipelines import load_pipeline
 from evaluators.pool import EvaluatorPool, Evaluators
 from evaluators.scorers import ClipModel
-from experiments.experiment import PromptsSection
 from experiments.models import SHAPES, pipeline_source, scorer_settings, supernet_weights
 from experiments.progress import track
 from experiments.prompts import prompt_set
+from experiments.sections import PromptsSection
 from experiments.training import load_unet_weights
 from experiments.unets import choose_unet
 from latency_tables import load_table

@@ -30,10 +30,10 @@ from evaluators.pool import EvaluatorPool
 from evaluators.ray_session import ray_session
 from evaluators.scorers import ClipModel
 from experiments.benchmarks.benchmark import Figure, Goal
-from experiments.experiment import PromptsSection
 from experiments.models import SHAPES, pipeline_source, scorer_settings
 from experiments.progress import track
 from experiments.prompts import prompt_set
+from experiments.sections import PromptsSection
 from experiments.unets import choose_unet
 from latency_tables import TorchCpuProfiler
 from supernet.tracing import example_inputs

@@ -23,10 +23,10 @@ from evaluators.pipelines import load_pipeline
 from evaluators.ray_session import ray_session
 from evaluators.scorers import ClipModel
 from experiments.data.shapes import ShapesData
-from experiments.experiment import PromptsSection
 from experiments.models import SHAPES, pipeline_source, scorer_settings
 from experiments.progress import OnProgress, track
 from experiments.prompts import prompt_set
+from experiments.sections import PromptsSection
 from experiments.shapes.diffusion import CAPTION_DROPOUT
 from supernet.architecture import Architecture
 from supernet.block_dropping import BlockDropping

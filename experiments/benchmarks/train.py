@@ -27,10 +27,10 @@ from evaluators.scorers import ClipModel
 from experiments.benchmarks.benchmark import Figure, Goal
 from experiments.benchmarks.peak_memory import with_peak_gib
 from experiments.calibration import random_architecture, random_supernet
-from experiments.experiment import PromptsSection
 from experiments.models import SHAPES, pipeline_source, scorer_settings
 from experiments.progress import OnProgress, track
 from experiments.prompts import prompt_set
+from experiments.sections import PromptsSection
 from experiments.shapes.diffusion import build_scheduler
 from experiments.unets import ChosenUNet, choose_unet
 from supernet.architecture import Architecture

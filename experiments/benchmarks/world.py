@@ -21,10 +21,10 @@ from evaluators.scorers import ClipModel
 from evaluators.scorers.caption_accuracy import CaptionAccuracyScorer
 from evaluators.scorers.dual_encoder import DualEncoder, SimilarityScorer
 from experiments.benchmarks.benchmark import Figure, Goal
-from experiments.experiment import PromptsSection
 from experiments.models import SHAPES, pipeline_source, scorer_settings
 from experiments.progress import track
 from experiments.prompts import prompt_set
+from experiments.sections import PromptsSection
 from experiments.shapes.dataset import draw
 from experiments.shapes.vae import reconstruct
 from supernet.inventory import take_inventory, unet_config

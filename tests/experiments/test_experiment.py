@@ -10,12 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import experiment as module
-from experiments.experiment import (
-    EvaluationSection,
-    Experiment,
-    ExperimentError,
-    load_experiment,
-)
+from experiments.experiment import Experiment, ExperimentError, load_experiment
+from experiments.sections import EvaluationSection
 
 SMALL = """
 name = "small"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.experiment import ExperimentError, PromptsSection
+from experiments.experiment import ExperimentError
 from experiments.prompts import check_disjoint, prompt_set
+from experiments.sections import PromptsSection
 
 
 def test_search_and_comparison_share_no_caption_of_the_world() -> None:

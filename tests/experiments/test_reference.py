@@ -16,10 +16,11 @@ from evaluators.scorers import CaptionAccuracy, ClipModel, TransformersModel
 from evaluators.scorers.settings import ScorerSettings
 from experiments.comparison import Comparison, Pictures, Side, measure_distances
 from experiments.data.source import DataError
-from experiments.experiment import ComparisonPromptsSection, ComparisonSection, ExperimentError
+from experiments.experiment import ExperimentError
 from experiments.models import scorer_settings
 from experiments.prompts import prompt_set
 from experiments.reference import find_reference
+from experiments.sections import ComparisonPromptsSection, ComparisonSection
 
 CLIP = scorer_settings(ClipModel(name="shapes"))
 SOME = ComparisonPromptsSection(count=24)

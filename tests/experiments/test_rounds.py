@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from evaluators.pipelines import load_pipeline
-from experiments.experiment import TrainingSection
 from experiments.models import pipeline_source
+from experiments.sections import TrainingSection
 from experiments.trainer import LocalTrainer, TrainingJob
 from experiments.training import RoundTrainer
 from search.evaluations import unseen

@@ -11,8 +11,8 @@ from PIL import Image
 
 from evaluators.evaluator import load_pipeline
 from experiments.data.settings import DataSettings
-from experiments.experiment import TrainingSection
 from experiments.models import pipeline_source
+from experiments.sections import TrainingSection
 from experiments.shapes.dataset import draw
 from experiments.shapes.diffusion import caption_batches
 from experiments.shapes.vae import encode
