@@ -117,17 +117,20 @@ def _propose(question: Round, count: int, needed_ms: float) -> list[Architecture
     beam = sets.rows(good)
     bar = _Bar(sets.rows(list(known)) @ sets.savings, _relative(known, question.current))
     movable = _movable(surrogate, beam, sets.savings)
-    hopes: dict[bytes, tuple[float, FloatArray]] = {}
+    seen: set[bytes] = set()
+    around, hopes = [beam[:0]], [np.empty(0)]
     for _ in range(_EXCHANGES):
-        around = _exchanged(beam, movable, sets.savings, needed_ms, set(hopes))
-        if not len(around):
+        new = _exchanged(beam, movable, sets.savings, needed_ms, seen)
+        if not len(new):
             break
-        expected, doubt = surrogate.predict(around)
-        gains = expected + _OPTIMISM * doubt - bar.at(around @ sets.savings, needed_ms)
-        hopes |= {_key(row): (g, row) for row, g in zip(around, gains.tolist(), strict=True)}
-        beam = around[np.argsort(-gains, kind="stable")[:_BEAM]]
+        expected, doubt = surrogate.predict(new)
+        gains = expected + _OPTIMISM * doubt - bar.at(new @ sets.savings, needed_ms)
+        around.append(new)
+        hopes.append(gains)
+        beam = new[np.argsort(-gains, kind="stable")[:_BEAM]]
+    every = np.concatenate(around)
     proposed: list[Architecture] = []
-    for _, row in sorted(hopes.values(), key=lambda pair: -pair[0]):
+    for row in every[np.argsort(-np.concatenate(hopes), kind="stable")]:
         each = sets.architecture(row)
         if each not in known and (needed_ms == -math.inf or question.reaches(each)):
             proposed.append(each)
@@ -187,9 +190,9 @@ def _exchanged(
         movable: blocks that may be exchanged.
         savings: of each block, in ms.
         needed_ms: to be saved.
-        seen: keys of sets to leave out.
+        seen: sets to leave out, packed into bits; those found join them.
     """
-    found: dict[bytes, FloatArray] = {}
+    found = []
     for start in beam:
         out = [i for i in movable if start[i]]
         into = [i for i in movable if not start[i]]
@@ -198,13 +201,15 @@ def _exchanged(
         moves += list(combinations(into, 2)) + list(combinations(out, 2))
         moves += [(i, *pair) for i in out for pair in combinations(into, 2)]
         rows = np.abs(start - as_rows(moves, len(savings)))
-        for row in rows[rows @ savings >= needed_ms]:
-            key = _key(row)
-            if key not in seen:
-                found.setdefault(key, row)
-    return np.array(list(found.values())).reshape(-1, len(savings))
+        found.append(_unseen(rows[rows @ savings >= needed_ms], seen))
+    return np.concatenate(found)
 
 
-def _key(row: FloatArray) -> bytes:
-    """Names a set."""
-    return np.packbits(row.astype(bool)).tobytes()
+def _unseen(rows: FloatArray, seen: set[bytes]) -> FloatArray:
+    """Those of some sets that were not seen before, each once; now they are."""
+    new = []
+    for i, key in enumerate(map(bytes, np.packbits(rows.astype(bool), axis=1))):
+        if key not in seen:
+            seen.add(key)
+            new.append(i)
+    return rows[new]

@@ -85,6 +85,6 @@ class _Fit:
 def as_rows(sets: Sequence[Sequence[int]], blocks: int) -> FloatArray:
     """Sets of numbers of blocks as rows of 0 and 1."""
     rows = np.zeros((len(sets), blocks))
-    for row, members in zip(rows, sets, strict=True):
-        row[list(members)] = 1.0
+    members = [i for each in sets for i in each]
+    rows[np.repeat(np.arange(len(sets)), [len(each) for each in sets]), members] = 1.0
     return rows
