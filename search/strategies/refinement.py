@@ -92,6 +92,15 @@ class _Sets:
         removed = [self.question.removed(each) for each in architectures]
         return as_rows([[place[b] for b in blocks] for blocks in removed], len(place))
 
+    def among(self, values: Mapping[Architecture, float]) -> dict[Architecture, float]:
+        """Those that lack removable blocks only; a group may take others along."""
+        within = set(self.question.removable)
+        return {
+            each: value
+            for each, value in values.items()
+            if within.issuperset(self.question.removed(each))
+        }
+
     def architecture(self, row: FloatArray) -> Architecture:
         removable = self.question.removable
         gone = [block for block, there in zip(removable, row, strict=True) if there]
@@ -101,19 +110,16 @@ class _Sets:
 def _propose(question: Round, count: int, needed_ms: float) -> list[Architecture]:
     """Not measured yet, saving enough, and promising."""
     sets = _Sets.of(question)
-    within = set(question.removable)
-    differences = {
-        each: difference
-        for each, difference in question.differences.items()
-        if within.issuperset(question.removed(each))
-    }
+    differences = sets.among(question.differences)
     surrogate = Surrogate(sets.rows(list(differences)), np.array(list(differences.values())))
-    known = question.known
+    known = sets.among(question.known)
     ms = {each: question.latency(each) for each in known}
     if needed_ms == -math.inf:
         good = not_beaten(known, ms)
     else:
         good = sorted(filter(question.reaches, known), key=known.__getitem__, reverse=True)[:_BEAM]
+    if not good:
+        return []
     beam = sets.rows(good)
     bar = _Bar(sets.rows(list(known)) @ sets.savings, _relative(known, question.current))
     movable = _movable(surrogate, beam, sets.savings)
@@ -132,7 +138,7 @@ def _propose(question: Round, count: int, needed_ms: float) -> list[Architecture
     proposed: list[Architecture] = []
     for row in every[np.argsort(-np.concatenate(hopes), kind="stable")]:
         each = sets.architecture(row)
-        if each not in known and (needed_ms == -math.inf or question.reaches(each)):
+        if each not in question.known and (needed_ms == -math.inf or question.reaches(each)):
             proposed.append(each)
         if len(proposed) == count:
             break

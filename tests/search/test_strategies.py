@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_runs import BASE_MS, FULL, LATENCY, LEAST_MS, TRUTH, search
-from toy_search import MemoryStore, Truth
+from toy_search import MemoryStore, ToySearch, Truth, by_size, toy_latency
 
 from evaluators.job import Scores
+from latency_tables import BlockSignature
 from search.action import Action
 from search.evaluations import OnProgress, unseen
 from search.round import Answer, Round, Strategy
@@ -89,6 +91,26 @@ def test_answers_reach_the_goal_within_the_budget_and_are_repeated(
         assert LATENCY(answers[-1].after) <= goal_ms
         assert question.evaluations.asked <= 60 * 4
     assert answers[0] == answers[1]
+
+
+def test_what_a_group_takes_along_that_saves_no_time_does_not_stop_refinement(
+    tmp_path: Path,
+) -> None:
+    def cost(signature: BlockSignature) -> float:
+        # Shortcuts as slow as the ResNets whose place they take.
+        shortcut = signature.kind == "shortcut"
+        return by_size(replace(signature, kind="resnet") if shortcut else signature)
+
+    latency = toy_latency(cost)
+    useless = [block for block in FULL if latency.saved_by_removing(block) <= 0]
+    assert useless
+    settings = EvolutionSettings(
+        target_ms=latency(latency.fastest()) + 1, rounds=1, grow=False, groups=("layer",)
+    )
+    toy = ToySearch(tmp_path, settings, ADDITIVE, latency=latency)
+    found = toy.run()
+    assert any(set(useless) & set(group.blocks) for group in toy.evolution.groups)
+    assert latency(found) <= settings.target_ms
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
