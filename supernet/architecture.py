@@ -92,7 +92,7 @@ class BlockId:
         layer = "" if self.layer is None else f".{self.layer}"
         return f"{self.kind} {self.stage}/{self.index}{layer}"
 
-    @property
+    @cached_property
     def site(self) -> BlockId:
         """The block itself; of a transformer layer, the cross-attention block that holds it."""
         if self.layer is None:
@@ -169,6 +169,10 @@ class Architecture:
                 raise ArchitectureError(
                     f"multiplicity of {block} is {count!r}: use a whole number, 0 or more"
                 )
+
+    def __hash__(self) -> int:
+        # Of what is computed once: architectures are keys of everything that a search knows.
+        return int(self.id, 16)
 
     @cached_property
     def multiplicities(self) -> Mapping[BlockId, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from statistics import mean
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from evaluators.job import Scores
 from experiments.benchmarks.benchmark import Figure, Goal
+from experiments.benchmarks.controller import overhead
 from experiments.benchmarks.enumerated_space import EnumeratedSpace, load_space
 from experiments.progress import track
 from search.evaluations import OnProgress, unseen
@@ -26,9 +28,9 @@ from search.settings import EvolutionSettings, RacingSettings
 from search.strategies import STRATEGIES, EvolutionStrategy
 from supernet.architecture import Architecture
 
-BUDGETS = (50, 100, 200)
+BUDGETS = (50, 100, 200, 400)
 _SHARES = (0.15, 0.3, 0.45, 0.6, 0.75)  # of the way from the fastest to the base
-_SEEDS, _QUICK_SEEDS = 10, 1
+_SEEDS, _QUICK_SEEDS = 20, 1
 _DEFAULT, _PAPER = "evolution", "paper"
 _RESAMPLED = 1000  # for confidence intervals
 
@@ -163,7 +165,7 @@ def hypervolume(truth: Truth, scores: Mapping[Architecture, float]) -> float:
 
 
 def run(quick: bool, console: Console) -> list[Figure]:
-    """Compare all strategies on the recorded space."""
+    """Compare all strategies on the recorded space, and time the controller."""
     space = load_space()
     seeds = range(_QUICK_SEEDS if quick else _SEEDS)
     budgets = BUDGETS[:2] if quick else BUDGETS
@@ -188,7 +190,8 @@ def run(quick: bool, console: Console) -> list[Figure]:
         f"{space.scores.shape[1]} prompts; {len(goals)} latencies from {goals[0] / base:.0%} to "
         f"{goals[-1] / base:.0%} of the base's, {len(seeds)} seeds"
     )
-    return [*_regrets(regrets, what), *_volumes(volumes, what), *_rivals(regrets, what)]
+    figures = (_regrets(regrets, what), _volumes(volumes, what), _rivals(regrets, what))
+    return [*chain.from_iterable(figures), overhead(quick, console)]
 
 
 Regrets = Mapping[tuple[str, int], Sequence[Sequence[float]]]  # by strategy and budget

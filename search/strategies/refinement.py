@@ -82,9 +82,7 @@ class _Sets:
 
     @classmethod
     def of(cls, question: Round) -> _Sets:
-        now = question.latency(question.current)
-        alone = [question.without([block]) for block in question.removable]
-        return cls(question, np.array([now - question.latency(each) for each in alone]))
+        return cls(question, np.array(list(question.savings.values())))
 
     def rows(self, architectures: Sequence[Architecture]) -> FloatArray:
         """``(n, blocks)``, 1 for a removed block."""
@@ -214,7 +212,8 @@ def _exchanged(
 def _unseen(rows: FloatArray, seen: set[bytes]) -> FloatArray:
     """Those of some sets that were not seen before, each once; now they are."""
     new = []
-    for i, key in enumerate(map(bytes, np.packbits(rows.astype(bool), axis=1))):
+    keys = np.packbits(rows.astype(bool), axis=1)
+    for i, key in enumerate(keys.view(f"V{keys.shape[1]}").ravel().tolist()):
         if key not in seen:
             seen.add(key)
             new.append(i)

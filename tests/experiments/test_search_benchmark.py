@@ -89,3 +89,5 @@ def test_figures_are_those_that_were_promised(
     assert promised["worst_regret_pct_at_100"] == "<= 0.5"
     assert promised["hypervolume_ratio_at_100"] == ">= 0.98"
     assert promised["ahead_of_random_pct_at_50"] == ">= 0"
+    assert promised["controller_ms_per_decision"] == "<= 50"
+    assert figures["controller_ms_per_decision"].value > 0
