@@ -143,7 +143,7 @@ def find_demands(experiment: Experiment, latencies: Sequence[TableLatency]) -> D
             )
     inventory = latencies[0].inventory
     others = [latency_limit(by_name[name], ms) for name, ms in limits.latency_ms.items()]
-    others += count_limits(inventory, limits.parameters, limits.macs)
+    others += count_limits(inventory, limits.parameters, limits.macs, limits.activations)
     target_ms = experiment.latency.target(latencies[0](inventory.full()))
     return Demands(latencies[0], target_ms, tuple(others))
 

@@ -74,11 +74,13 @@ class LimitsSection(Section):
         latency_ms: on further tables of ``latency.tables``, by name or path as given there.
         parameters: of the UNet.
         macs: multiply-accumulates of one pass at the inventory's batch.
+        activations: values that such a pass holds at once, besides weights: times 2 bytes in fp16.
     """
 
     latency_ms: dict[str, float] = {}
     parameters: float | None = Field(None, gt=0)
     macs: float | None = Field(None, gt=0)
+    activations: float | None = Field(None, gt=0)
 
     @field_validator("latency_ms")
     @classmethod

@@ -25,8 +25,9 @@ def space_table(demands: Demands, latencies: Sequence[TableLatency]) -> Table:
     for latency in latencies:
         name = f"latency on table '{latency.table.metadata.name}'"
         table.add_row(name, *_cells(latency, shown, "ms"), limits.pop(name, ""))
-    for name, (unit, _, measure) in counts(inventory).items():
-        table.add_row(name, *_cells(measure, shown, unit), limits.pop(name, ""))
+    for count in counts(inventory):
+        cells = _cells(count.measure, shown, count.unit)
+        table.add_row(count.name, *cells, limits.pop(count.name, ""))
     table.add_row("removable blocks", *(str(_blocks(each)) for each in shown), "")
     return table
 

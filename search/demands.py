@@ -8,6 +8,7 @@ from decimal import ROUND_CEILING, Decimal
 from functools import cached_property
 
 from evaluators.latency import TableLatency
+from supernet.activations import PeakActivations
 from supernet.architecture import Architecture
 from supernet.inventory import Inventory
 
@@ -24,6 +25,8 @@ class Limit:
         measure: of any architecture, in that unit.
         least: the architecture that has least of it.
         at_most: in that unit.
+        beyond: by how much it is exceeded, in that unit, 0 where it is kept; the measure less the
+            limit by default. Of a maximum over blocks, what falls with every block that exceeds it.
     """
 
     name: str
@@ -31,6 +34,14 @@ class Limit:
     measure: Measure
     least: Architecture
     at_most: float
+    beyond: Measure | None = None
+
+    def share(self, architecture: Architecture) -> float:
+        """Of the limit that is used, 1 or less where it is kept."""
+        used = self.measure(architecture)
+        if self.beyond is None or used <= self.at_most:
+            return used / self.at_most
+        return 1 + self.beyond(architecture) / self.at_most
 
     def check(self, base: float) -> None:
         """Refuse what even the architecture that has least of it cannot keep.
@@ -53,25 +64,63 @@ def latency_limit(latency: TableLatency, at_most_ms: float) -> Limit:
     return Limit(name, "ms", latency, latency.fastest(), at_most_ms)
 
 
-def counts(inventory: Inventory) -> dict[str, tuple[str, float, Measure]]:
-    """What of an architecture is counted: by name the unit, its size, and the measure in it."""
-    return {
-        "parameters": ("M", 1e6, lambda each: inventory.parameters(each) / 1e6),
-        "multiply-accumulates": ("G", 1e9, lambda each: inventory.macs(each) / 1e9),
-    }
+@dataclass(frozen=True)
+class Count:
+    """Something of an architecture that is counted.
+
+    Attributes:
+        name: for people.
+        unit: ``M`` or ``G``.
+        size: of that unit.
+        of: an architecture.
+        beyond: see :class:`Limit`; of an architecture and a number.
+    """
+
+    name: str
+    unit: str
+    size: float
+    of: Measure
+    beyond: Callable[[Architecture, float], float] | None = None
+
+    def measure(self, architecture: Architecture) -> float:
+        """In its unit."""
+        return self.of(architecture) / self.size
+
+    def limit(self, least: Architecture, at_most: float) -> Limit:
+        """That it must not be more than this number."""
+        beyond = self.beyond
+        if beyond is None:
+            return Limit(self.name, self.unit, self.measure, least, at_most / self.size)
+        return Limit(
+            self.name,
+            self.unit,
+            self.measure,
+            least,
+            at_most / self.size,
+            lambda each: beyond(each, at_most) / self.size,
+        )
+
+
+def counts(inventory: Inventory) -> tuple[Count, Count, Count]:
+    """Parameters, multiply-accumulates of a pass, and values that it holds at once."""
+    peak = PeakActivations(inventory)
+    return (
+        Count("parameters", "M", 1e6, inventory.parameters),
+        Count("multiply-accumulates", "G", 1e9, inventory.macs),
+        Count("peak activations", "M", 1e6, peak, peak.beyond),
+    )
 
 
 def count_limits(
-    inventory: Inventory, parameters: float | None = None, macs: float | None = None
+    inventory: Inventory,
+    parameters: float | None = None,
+    macs: float | None = None,
+    activations: float | None = None,
 ) -> list[Limit]:
-    """On the number of parameters, and of multiply-accumulates of one pass."""
-    most = {"parameters": parameters, "multiply-accumulates": macs}
+    """On :func:`counts`."""
     smallest = inventory.smallest()
-    return [
-        Limit(name, unit, measure, smallest, at_most / size)
-        for name, (unit, size, measure) in counts(inventory).items()
-        if (at_most := most[name]) is not None
-    ]
+    given = zip(counts(inventory), (parameters, macs, activations), strict=True)
+    return [count.limit(smallest, most) for count, most in given if most is not None]
 
 
 @dataclass(frozen=True)
@@ -113,7 +162,7 @@ class Demands:
     def __call__(self, architecture: Architecture) -> float:
         if not self.others:
             return self.latency(architecture)
-        shares = [limit.measure(architecture) / limit.at_most for limit in self.limits]
+        shares = [limit.share(architecture) for limit in self.limits]
         excess = sum(share - 1 for share in shares if share > 1)
         return self.target_ms * (1 + excess if excess else max(shares))
 

@@ -21,7 +21,7 @@ from search.strategies.random_search import random_architectures
 from supernet.architecture import Architecture, BlockId
 
 _TOGETHER = 8  # architectures that are asked for at a time, whatever the number of workers
-_ASKED = 6  # times the budget; samplers repeat themselves, and ask for what is too slow
+_ASKED = 3  # times the budget; samplers repeat themselves, and ask for what is too slow
 
 
 class Nsga2:

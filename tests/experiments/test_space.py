@@ -15,6 +15,7 @@ from experiments.experiment import Experiment, load_experiment
 from experiments.search_parts import find_demands
 from experiments.space import space_table
 from experiments.unets import choose_unet
+from supernet.activations import PeakActivations
 
 INVENTORY = choose_unet("shapes").inventory
 LATENCIES = tuple(
@@ -47,6 +48,9 @@ def test_the_space_is_shown_with_the_limits_beside_it() -> None:
     assert rows["latency on table 'phone'"][-1] == f"{0.9 * LATENCIES[0](full):,.2f} ms"
     assert rows["parameters"][-1] == "3.00 M"
     assert rows["multiply-accumulates"][-1] == ""
+    peak = PeakActivations(INVENTORY)
+    held = (peak(each) / 1e6 for each in (full, full.without(list(full)[::2]), smallest))
+    assert rows["peak activations"] == [*(f"{values:.2f} M" for values in held), ""]
     assert rows["removable blocks"][:3] == ["38", "19", "0"]
 
 
@@ -58,6 +62,7 @@ def test_the_space_is_shown_with_the_limits_beside_it() -> None:
         ("latency_ms={tablet = 3.0}", "latency on table 'tablet': 3.00 ms cannot be reached"),
         ("parameters=10.0", "parameters: 0.00 M cannot be reached"),
         ("macs=1.0", "multiply-accumulates: 0.00 G cannot be reached"),
+        ("activations=10.0", "peak activations: 0.00 M cannot be reached"),
     ],
 )
 def test_limits_that_mean_nothing_are_refused(limit: str, message: str) -> None:

@@ -12,6 +12,7 @@ from toy_search import by_size, toy_latency
 
 from latency_tables import BlockSignature
 from search.demands import Demands, Limit, count_limits, latency_limit
+from supernet.activations import PeakActivations
 from supernet.architecture import Architecture
 
 HALF_MS = (BASE_MS + LEAST_MS) / 2
@@ -79,6 +80,18 @@ def test_a_search_keeps_to_every_limit(
         assert limit.measure(found) <= limit.at_most
     assert run.told[0].latency_before_ms == BASE_MS
     assert run.told[-1].latency_after_ms == LATENCY(found)
+
+
+def test_activations_that_several_blocks_exceed_are_brought_down_by_all_of_them(
+    tmp_path: Path,
+) -> None:
+    peak = PeakActivations(INVENTORY)
+    most = (peak(INVENTORY.smallest()) + peak(FULL)) // 2
+    above = [block for block in FULL if peak(FULL.without([block])) > most]
+    assert above == list(FULL), "one removal is enough: nothing is tested"
+    wanted = tuple(count_limits(INVENTORY, activations=most))
+    found = search(tmp_path, TRUTH, target_ms=BASE_MS, rounds=2, limits=wanted, refine=4).run()
+    assert peak(found) <= most
 
 
 @settings(deadline=None)
