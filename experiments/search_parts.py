@@ -206,6 +206,8 @@ def evolution_settings(parts: Parts) -> EvolutionSettings:
         grow=section.grow,
         growth=section.growth,
         groups=section.groups,
+        patience=section.patience,
+        budget=section.budget,
         race=section.race,
     )
     return settings.as_published() if section.paper else settings

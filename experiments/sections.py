@@ -11,6 +11,7 @@ from evaluators.placement import Placement
 from evaluators.scorers import ClipModel, ScorerSettings
 from experiments.data.settings import DataSettings
 from experiments.scaling import ScalingSettings
+from search.budget import Budget
 from search.settings import RacingSettings
 from supernet.architecture import Granularity
 from supernet.block_groups import Grouping
@@ -138,6 +139,7 @@ class SearchSection(Section):
     Attributes:
         granularity: whether actions are about cross-attention blocks as a whole, or about each of
             their transformer layers (SDXL's have up to 10).
+        max_rounds, max_pictures, max_hours: see :class:`search.budget.Budget`.
         racing, racing_level, racing_prompts: see :class:`search.settings.RacingSettings`.
         strategy: how removals are chosen; see :mod:`search.strategies`.
         paper: whether evolution does as published: every removal scored once in a round, ranked as
@@ -163,6 +165,10 @@ class SearchSection(Section):
     growth: Growth = "copy"
     granularity: Granularity = "block"
     groups: tuple[Grouping, ...] = ()
+    patience: int = Field(1, ge=1)
+    max_rounds: int | None = Field(None, ge=1)
+    max_pictures: int | None = Field(None, ge=1)
+    max_hours: float | None = Field(None, gt=0)
     racing: bool = True
     racing_level: float = Field(0.05, gt=0, lt=1)
     racing_prompts: int = Field(32, ge=8)
@@ -184,6 +190,12 @@ class SearchSection(Section):
                 f"paper = true is for strategy = 'evolution', not '{self.strategy}'; omit either"
             )
         return self
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(
+            max_rounds=self.max_rounds, max_pictures=self.max_pictures, max_hours=self.max_hours
+        )
 
     @property
     def race(self) -> RacingSettings:

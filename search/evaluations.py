@@ -65,7 +65,8 @@ class Evaluations:
     ) -> None:
         self.prompts = prompts
         self.drawn = 0
-        self._asked: dict[tuple[str, str], int] = {}
+        self._asked: dict[str, int] = {}  # by architecture, with these weights
+        self._asked_before = 0
         self._scorer = scorer
         self._store = store
         self._latency = latency
@@ -73,11 +74,16 @@ class Evaluations:
 
     @property
     def asked(self) -> int:
-        """Different pictures that were asked for so far, drawn or known from the store."""
-        return sum(self._asked.values())
+        """Different pictures that were asked for, drawn or known; with all weights so far.
+
+        Those of one round do not depend on what other rounds have asked for.
+        """
+        return self._asked_before + sum(self._asked.values())
 
     def use(self, weights: Mapping[str, Tensor], round_: int) -> str:
-        """Score with these weights from now on; their digest."""
+        """Score with these weights from now on, in this round; their digest."""
+        self._asked_before = self.asked
+        self._asked.clear()
         self._weights, self._round = self._scorer.load_weights(weights), round_
         return self._weights
 
@@ -99,8 +105,8 @@ class Evaluations:
             for i, each in wanted.items()
             if len(known[i].first) < count
         ]
-        for key in ((i, self._weights) for i in wanted):
-            self._asked[key] = max(count, self._asked.get(key, 0))
+        for i in wanted:
+            self._asked[i] = max(count, self._asked.get(i, 0))
         answers = self._scorer.scores(jobs) if jobs else ()
         for done, (job, scores) in enumerate(answers, start=1 + len(wanted) - len(jobs)):
             architecture = job.architecture

@@ -6,6 +6,7 @@ them: removals while the latency target is not met, additions where there is sla
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -59,6 +60,7 @@ class Evolution:
         on_decision: told of every decision.
         strategy: chooses what a round removes.
         seed: of what it leaves to chance.
+        now: seconds, of which differences are taken.
 
     Attributes:
         stopped: why the search ended short of its target, if it did.
@@ -77,6 +79,7 @@ class Evolution:
         on_decision: Callable[[Decision], None],
         strategy: Strategy = EVOLUTION,
         seed: int = 0,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.demands = demands
@@ -90,6 +93,7 @@ class Evolution:
         self.on_decision = on_decision
         self.strategy = strategy
         self.seed = seed
+        self.now = now
         self.stopped = ""
         self.groups = [
             group for each in settings.groups for group in block_groups(state.full, each)
@@ -102,6 +106,12 @@ class Evolution:
             The architecture found and the supernet's weights after a last training of it.
         """
         while (phase := self._next_phase()) is not None:
+            used_up = self.settings.budget.used_up(self.state.spent)
+            if used_up is not None:
+                short = "" if phase == "add" else ", short of its target"
+                self.stopped = f"{used_up} is used up: the search ends{short}"
+                break
+            started, asked = self.now(), self.evaluations.asked
             decision = self._decide(len(self.state.decisions) + 1, phase)
             least = self.settings.min_clip
             if least is not None and decision.clip_after < least:
@@ -111,6 +121,8 @@ class Evolution:
                 )
                 break
             self.state.decisions.append(decision)
+            self.state.pictures += self.evaluations.asked - asked
+            self.state.seconds += self.now() - started
             self.state.save(self.state_path)
             self.on_decision(decision)
         final = self.state.architecture
@@ -140,11 +152,13 @@ class Evolution:
         return Front(last.round, weights, question.known[self.state.full], tuple(points))
 
     def _next_phase(self) -> str | None:
-        """``remove`` above the target, ``add`` once below it with slack, None when done."""
+        """``remove`` above the target, ``add`` below it while that pays, None when done."""
         if not self.demands.met(self.state.architecture):
             return "remove"
-        grown = any(decision.phase == "add" for decision in self.state.decisions)
-        if self.settings.grow and not grown and self._fitting_additions():
+        last = self.state.decisions[-self.settings.patience :]
+        in_vain = [d for d in last if d.phase == "add" and not d.executed]
+        patient = len(in_vain) < self.settings.patience
+        if self.settings.grow and patient and self._fitting_additions():
             return "add"
         return None
 
@@ -183,12 +197,15 @@ class Evolution:
     def _remove(self, round_: int, current: Architecture) -> Answer:
         """What the strategy would remove, with its blocks judged by themselves."""
         goal_ms = self.settings.goal_ms(self.demands(self.state.full), round_)
+        evaluations = self.settings.budget.evaluations(
+            self.settings.evaluations, self.state.spent, self.evaluations.prompts
+        )
         question = Round(
             current,
             goal_ms,
             self.demands,
             self.evaluations,
-            self.settings,
+            self.settings.model_copy(update={"evaluations": evaluations}),
             self.batch_size,
             self.seed + round_,
             self.groups,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from search.budget import Budget
 from search.ranking import Ranking
 from supernet.block_groups import Grouping
 from supernet.growth import Growth
@@ -72,6 +73,9 @@ class EvolutionSettings(BaseModel):
         growth: how an added copy begins: as its source, and then it is scored by what it changes;
             or as the ``identity``, and then by what its source is worth, as the paper does.
         groups: which groups of blocks an action may remove or add at once, besides single blocks.
+        patience: rounds of additions in a row that execute nothing, after which the search ends.
+            Each trains once more, which may change what pays.
+        budget: that ends a search before.
         race: how many prompts an action is judged on.
     """
 
@@ -90,6 +94,8 @@ class EvolutionSettings(BaseModel):
     grow: bool = True
     growth: Growth = "copy"
     groups: tuple[Grouping, ...] = ()
+    patience: int = Field(1, ge=1)
+    budget: Budget = Budget()
     race: RacingSettings = RacingSettings()
 
     def as_published(self) -> EvolutionSettings:

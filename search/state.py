@@ -11,11 +11,13 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from search.budget import Spent
 from search.decision import Decision
 from supernet.architecture import Architecture
 
-STATE_VERSION = 4
-_WITHOUT_REMARKS = 3  # a version that differs from this one in nothing else
+STATE_VERSION = 5
+# Versions that differ from this one in what is left out here, and in nothing else.
+_WITHOUT_REMARKS, _WITHOUT_SPENT = 3, 4
 
 
 class StateError(ValueError):
@@ -24,14 +26,27 @@ class StateError(ValueError):
 
 @dataclass
 class SearchState:
-    """Decisions in order; where they led is :attr:`architecture`."""
+    """Decisions in order; where they led is :attr:`architecture`.
+
+    Attributes:
+        full: the base.
+        decisions: so far.
+        pictures: see :class:`search.budget.Spent`; of these decisions.
+        seconds: likewise.
+    """
 
     full: Architecture
     decisions: list[Decision] = field(default_factory=list)
+    pictures: int = 0
+    seconds: float = 0.0
 
     @property
     def architecture(self) -> Architecture:
         return self.decisions[-1].after if self.decisions else self.full
+
+    @property
+    def spent(self) -> Spent:
+        return Spent(len(self.decisions), self.pictures, self.seconds)
 
     def save(self, path: Path) -> None:
         """Write ``state.json`` and, for people and tools, ``decisions.jsonl`` beside it.
@@ -42,6 +57,8 @@ class SearchState:
         state = {
             "version": STATE_VERSION,
             "base": self.full.base.digest,
+            "pictures": self.pictures,
+            "seconds": round(self.seconds, 1),
             "decisions": decisions,
         }
         lines = "".join(json.dumps(decision) + "\n" for decision in decisions)
@@ -63,6 +80,8 @@ class SearchState:
             decisions = value["decisions"]
             if version == _WITHOUT_REMARKS:
                 decisions = [{"remarks": [], **each} for each in decisions]
+            if version in (_WITHOUT_REMARKS, _WITHOUT_SPENT):
+                value |= {"pictures": 0, "seconds": 0.0}
                 version = STATE_VERSION
         except (ValueError, KeyError, TypeError) as error:
             raise StateError(
@@ -79,10 +98,11 @@ class SearchState:
                 "resume with the pipeline that it began with"
             )
         try:
-            return cls(full, [Decision.from_json(decision, full) for decision in decisions])
+            made = [Decision.from_json(decision, full) for decision in decisions]
+            return cls(full, made, int(value["pictures"]), float(value["seconds"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StateError(
-                f"{path}: a decision cannot be read ({error}); restore it or start a new run folder"
+                f"{path}: cannot be read ({error}); restore it or start a new run folder"
             ) from error
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from toy_search import ToySearch, toy_inventory, toy_latency, truth_by_place
 
+from search.budget import Spent
 from search.decision import Decision
 from search.settings import EvolutionSettings
 from search.state import STATE_VERSION, SearchState, StateError, write_atomically
@@ -35,22 +36,28 @@ def decisions(tmp_path_factory: pytest.TempPathFactory) -> list[Decision]:
 @pytest.fixture
 def saved(tmp_path: Path, decisions: list[Decision]) -> Path:
     path = tmp_path / "state.json"
-    SearchState(FULL, list(decisions)).save(path)
+    SearchState(FULL, list(decisions), 480, 12.5).save(path)
     return path
 
 
 def test_a_state_reads_back(saved: Path, decisions: list[Decision]) -> None:
     state = SearchState.load(saved, FULL)
-    assert state.decisions == decisions
+    assert state == SearchState(FULL, decisions, 480, 12.5)
+    assert state.spent == Spent(len(decisions), 480, 12.5)
     assert state.architecture == decisions[-1].after
 
 
-def test_a_state_from_before_remarks_is_read(saved: Path, decisions: list[Decision]) -> None:
-    value = json.loads(saved.read_text())
-    for decision in value["decisions"]:
-        del decision["remarks"]
-    saved.write_text(json.dumps(value | {"version": 3}))
-    assert SearchState.load(saved, FULL).decisions == decisions
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_state_of_an_older_version_is_read(
+    saved: Path, decisions: list[Decision], version: int
+) -> None:
+    value = json.loads(saved.read_text()) | {"version": version}
+    del value["pictures"], value["seconds"]
+    if version == 3:
+        for decision in value["decisions"]:
+            del decision["remarks"]
+    saved.write_text(json.dumps(value))
+    assert SearchState.load(saved, FULL) == SearchState(FULL, decisions)
 
 
 def test_without_a_file_a_search_begins_at_the_base(tmp_path: Path) -> None:
@@ -113,6 +120,7 @@ DAMAGE = {
     "with an unknown block": lambda text: text.replace("mid/1", "mid/9"),
     "with counts that are a list": lambda text: _edited(text, before=[]),
     "with a decision that is none": lambda text: json.dumps(json.loads(text) | {"decisions": [3]}),
+    "with pictures that are none": lambda text: text.replace('"pictures": 480', '"pictures": []'),
     "with decisions that are none": lambda text: json.dumps(json.loads(text) | {"decisions": 3}),
 }
 

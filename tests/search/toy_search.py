@@ -206,6 +206,7 @@ class ToySearch:
         clock: ticks at everything that happens; may raise.
         strategy: chooses removals.
         limits: besides the target.
+        now: seconds.
     """
 
     folder: Path
@@ -219,6 +220,7 @@ class ToySearch:
     prompts: int = PROMPTS
     strategy: Strategy = EVOLUTION
     limits: tuple[Limit, ...] = ()
+    now: Callable[[], float] = lambda: 0.0
     told: list[Decision] = field(default_factory=list)
     evaluated: list[tuple[str, str]] = field(default_factory=list)
     evaluations: Evaluations = field(init=False)
@@ -247,6 +249,7 @@ class ToySearch:
             silent_track,
             self._tell,
             self.strategy,
+            now=self.now,
         )
         found, weights = evolution.run()
         last = len(evolution.state.decisions) + 1
