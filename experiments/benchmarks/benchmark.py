@@ -28,6 +28,7 @@ BENCHMARKS = (
     "robustness",
     "scale",
     "search",
+    "strategies",
     "supernet",
     "tables",
     "train",

@@ -1,0 +1,135 @@
+"""Strategies on the full space, with training: whole searches of the shapes world.
+
+Every strategy gets the same start, prompts, training and budget of pictures, and is asked for the
+same latencies. What it found is compared on prompts that no search has seen, all drawn from the
+same noise, so that differences are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from experiments.benchmarks.benchmark import Figure, Goal
+from experiments.comparison import Comparison
+from experiments.experiment import load_experiment
+from experiments.run_folder import RunFolder
+from experiments.run_log import RunLog
+from experiments.search_parts import prepare
+from experiments.search_run import open_pool, search
+from search.decision import paired_difference
+from search.strategies import STRATEGIES
+
+_RATIOS = (0.5, 0.3)  # of the base's latency by the table
+_DEFAULT, _PAPER = "evolution", "paper"
+_PROMPTS = 32
+_ARCHITECTURES = 64  # on all prompts: 38 single removals and what a strategy makes of the rest
+_CONFIDENCE = 1.96  # standard errors
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of it.
+
+    Attributes:
+        strategies: by name.
+        ratios: of the base's latency.
+        overrides: of the demo's experiment.
+    """
+
+    strategies: tuple[str, ...]
+    ratios: tuple[float, ...]
+    overrides: tuple[str, ...]
+
+
+_FULL = Size(
+    (*STRATEGIES, _PAPER),
+    _RATIOS,
+    (
+        f"search.max_pictures={_ARCHITECTURES * _PROMPTS}",
+        "training.final.steps=60",
+        "comparison.prompts.count=128",
+        "comparison.sampling.num_inference_steps=8",
+        "comparison.repetitions=5",
+    ),
+)
+_QUICK = Size(
+    (_DEFAULT, "random"),
+    _RATIOS[:1],
+    (
+        "evaluation.prompts.count=8",
+        "evaluation.sampling.num_inference_steps=2",
+        "search.rounds=1",
+        "search.grow=false",
+        "search.max_pictures=384",
+        "training.pictures=64",
+        "training.round.steps=0",
+        "training.final.steps=2",
+        "comparison.prompts.count=16",
+        "comparison.sampling.num_inference_steps=2",
+        "comparison.repetitions=3",
+    ),
+)
+
+
+def run(quick: bool, console: Console) -> list[Figure]:
+    """Search with every strategy to every latency."""
+    size = _QUICK if quick else _FULL
+    found = {
+        (name, ratio): _search(name, ratio, size, console)
+        for ratio in size.ratios
+        for name in size.strategies
+    }
+    return list(_figures(found))
+
+
+def _search(name: str, ratio: float, size: Size, console: Console) -> Comparison:
+    """One whole search, in a folder of its own that is gone afterwards."""
+    console.print(f"{_about(name)} to {ratio:.0%} of the base's latency")
+    asked = ["search.paper=true"] if name == _PAPER else [f"search.strategy={name}"]
+    overrides = [*size.overrides, f"latency.target_ratio={ratio}", *asked]
+    experiment = load_experiment(Path("demo"), overrides)
+    with TemporaryDirectory() as temporary:
+        folder = RunFolder(Path(temporary) / "run")
+        log = RunLog(console, folder.log)
+        parts = prepare(experiment)
+        with open_pool(parts, folder, log) as pool:
+            folder.create(experiment)
+            found = search(parts, folder, log, pool)
+    console.print(found.table())
+    return found
+
+
+def _figures(found: Mapping[tuple[str, float], Comparison]) -> Iterator[Figure]:
+    for (name, ratio), comparison in found.items():
+        percent, base = round(100 * ratio), comparison.before.pictures.clip
+        reached = comparison.after.predicted_ms / comparison.before.predicted_ms
+        prefix = "" if name == _DEFAULT else f"{name}_"
+        yield Figure(
+            f"{prefix}clip_pct_at_{percent}",
+            100 * comparison.after.pictures.clip / base,
+            f"CLIP of what {_about(name)} found, of the base's, at {reached:.1%} of its latency "
+            f"by the table; after training, on {len(comparison.after.pictures.images)} prompts",
+        )
+        if name != _DEFAULT:
+            own = found[_DEFAULT, ratio].after.pictures.scores.first
+            theirs = comparison.after.pictures.scores.first
+            mean, error = paired_difference(theirs, own)
+            low, high = (100 * (mean + side * _CONFIDENCE * error) / base for side in (-1, 1))
+            yield Figure(
+                f"ahead_of_{name}_clip_pct_at_{percent}",
+                100 * (fmean(own) - fmean(theirs)) / base,
+                f"CLIP of the default's less that of {_about(name)}, of the base's; spread: 95 % "
+                "over prompts",
+                spread=(low, high),
+                goal=Goal(">=", 0),
+            )
+
+
+def _about(name: str) -> str:
+    return "evolution as published" if name == _PAPER else name
