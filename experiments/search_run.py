@@ -37,6 +37,7 @@ from experiments.training import (
 from search.decision import Decision
 from search.evaluations import Evaluations
 from search.evolution import Evolution
+from search.front import Front
 from search.state import SearchState, write_atomically
 from search.store import EvaluationStore
 from search.strategies import STRATEGIES
@@ -238,6 +239,7 @@ def report_data(parts: Parts, folder: RunFolder, state: SearchState) -> ReportDa
         result=json.loads(folder.result.read_text()) if folder.result.exists() else None,
         commands=commands(folder.path),
         faults=load_faults(folder.faults),
+        front=Front.load(folder.front, parts.full).points if folder.front.exists() else (),
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from evaluators.latency import TableLatency
 from evaluators.pool_events import PoolEvent
 from search.decision import Decision
+from search.front import FrontPoint
 from supernet.architecture import Architecture
 from supernet.inventory import Inventory
 
@@ -47,6 +48,7 @@ class ReportData:
             ``caption_accuracy_after`` and ``wall_s``; None while it runs.
         commands: command lines that repeat the run.
         faults: what happened to its workers, in order.
+        front: what it went on to beyond its target, fastest first.
     """
 
     title: str
@@ -58,6 +60,7 @@ class ReportData:
     result: Mapping[str, float] | None
     commands: tuple[str, ...]
     faults: tuple[PoolEvent, ...] = ()
+    front: tuple[FrontPoint, ...] = ()
 
     @property
     def base(self) -> Architecture:

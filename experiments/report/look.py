@@ -18,7 +18,7 @@ KIND_COLORS = {RESNET: "#0072B2", CROSS_ATTENTION: "#D55E00", GROUP: "#CC79A7"}
 KIND_LETTERS = {RESNET: "R", CROSS_ATTENTION: "A", GROUP: "G"}
 KIND_NAMES = {RESNET: "ResNet", CROSS_ATTENTION: "cross-attention", GROUP: "group"}
 KIND_SYMBOLS = {RESNET: "square", CROSS_ATTENTION: "circle", GROUP: "diamond"}
-TARGET = "#009E73"
+TARGET, FRONT = "#009E73", "#E69F00"
 
 # Middle tones are readable on a light page and on a dark one.
 INK = "#7d8590"

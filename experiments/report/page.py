@@ -66,7 +66,7 @@ def _tradeoff_section(data: ReportData, table: str) -> str:
     caption = """Every architecture that was evaluated, up and to the left is better. Open marks:
     the change of CLIP score is not distinguishable from zero. Between two rounds the weights are
     trained, so the same blocks may score differently (dotted). r1: round 1."""
-    figure = tradeoff(data.decisions, data.target_ms, table)
+    figure = tradeoff(data.decisions, data.target_ms, table, data.front)
     return _section("tradeoff", heading, _figure("Scatter plot", figure, caption))
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 import plotly.graph_objects as go
 
 from experiments.report.look import (
+    FRONT,
     GROUP,
     INK,
     KIND_COLORS,
@@ -21,18 +22,25 @@ from experiments.report.look import (
     value_text,
 )
 from search.decision import Candidate, Decision
+from search.front import FrontPoint
 from supernet.architecture import SITE_KINDS
 
 Scored = tuple[Decision, Candidate]
 
 
-def tradeoff(decisions: Sequence[Decision], target_ms: float, table: str) -> go.Figure:
-    """Every candidate of every decision, the path through the decisions, and the target.
+def tradeoff(
+    decisions: Sequence[Decision],
+    target_ms: float,
+    table: str,
+    front: Sequence[FrontPoint] = (),
+) -> go.Figure:
+    """Every candidate of every decision, the path through the decisions, target and front.
 
     Args:
         decisions: at least one, in order.
         target_ms: latency to reach.
         table: name of the latency table, for the axis.
+        front: what the search went on to beyond its target, fastest first.
     """
     scored = [(decision, c) for decision in decisions for c in decision.candidates]
     figure = canvas(480)
@@ -41,6 +49,8 @@ def tradeoff(decisions: Sequence[Decision], target_ms: float, table: str) -> go.
         if of_kind or kind != GROUP:
             figure.add_trace(_legend_entry(kind))
             figure.add_trace(_candidates(kind, of_kind))
+    if front:
+        figure.add_trace(_front(front))
     figure.add_trace(_rings([(d, c) for d, c in scored if c.action in d.taken]))
     figure.add_trace(_trainings(decisions))
     figure.add_trace(_steps(decisions))
@@ -96,6 +106,24 @@ def _describe(decision: Decision, candidate: Candidate) -> str:
         f"({candidate.prompts} prompts)<br>{second}"
         f"ΔLatency {signed(candidate.delta_latency_ms, 2)} ms<br>"
         f"value {value_text(candidate.value)} CLIP per ms"
+    )
+
+
+def _front(points: Sequence[FrontPoint]) -> go.Scatter:
+    """What is as fast scores no higher: a staircase, as between two points there is nothing."""
+    return go.Scatter(
+        name="front",
+        mode="lines+markers",
+        x=[point.latency_ms for point in points],
+        y=[point.clip for point in points],
+        line={"color": FRONT, "width": 2, "shape": "hv"},
+        marker={"color": FRONT, "size": 8, "symbol": "triangle-up"},
+        hovertext=[
+            f"<b>point {number} of the front</b><br>CLIP {point.clip:.4f} at "
+            f"{point.latency_ms:.2f} ms<br>evounet export RUN --point {number}"
+            for number, point in enumerate(points, start=1)
+        ],
+        hoverinfo="text",
     )
 
 

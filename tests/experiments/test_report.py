@@ -20,6 +20,7 @@ from experiments.report.summary import summary
 from experiments.report.tradeoff import tradeoff
 from search.action import Action, removals
 from search.decision import Candidate, Decision
+from search.front import FrontPoint
 from supernet.architecture import Architecture, BlockId
 from supernet.inventory import Inventory, take_inventory, unet_config
 from supernet.parts import Part
@@ -224,6 +225,16 @@ def test_the_path_runs_through_the_decisions(decisions):
         _before(second),
         (None, None),
     ]
+
+
+def test_a_front_is_drawn_with_the_command_for_each_of_its_points(decisions):
+    last = decisions[-1]
+    points = [FrontPoint(last.before, 4.0, 0.8), FrontPoint(last.after, 5.5, 0.85)]
+    figure = tradeoff(decisions, 5.0, "table", points)
+    [front] = [trace for trace in figure.data if trace.name == "front"]
+    assert _points(front) == [(4.0, 0.8), (5.5, 0.85)]
+    assert front.hovertext[1].endswith("evounet export RUN --point 2")
+    assert "front" not in {trace.name for trace in tradeoff(decisions, 5.0, "table").data}
 
 
 def test_every_candidate_is_drawn_where_it_was_scored(decisions):
