@@ -19,6 +19,7 @@ from experiments.commands import (
     export,
     forecast,
     jobs,
+    plan,
     profile,
     report,
     search,
@@ -43,6 +44,7 @@ app.add_typer(train.app, name="train")
 app.command()(forecast.forecast)
 app.command()(search.search)
 app.command()(search.resume)
+app.command()(plan.plan)
 app.command()(submit.submit)
 app.add_typer(jobs.app, name="jobs")
 app.command()(export.export)

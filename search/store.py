@@ -20,7 +20,7 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from evaluators.job import Job, Scores
-from supernet.architecture import MAX_MULTIPLICITY, Architecture
+from supernet.architecture import MAX_MULTIPLICITY, Architecture, BlockId
 
 _STUDY = "evounet"
 
@@ -67,8 +67,10 @@ class EvaluationStore:
                 "and what it held is evaluated again"
             ) from error
         self._scores: dict[EvaluationKey, Scores] = {}
+        self._counts: dict[str, dict[str, int]] = {}  # of blocks, by architecture
         for trial in trials:
             own = trial.user_attrs
+            self._counts[own["architecture"]] = trial.params
             key = EvaluationKey(own["architecture"], own["weights"], own["conditions"])
             scores = Scores(tuple(own["clip_scores"]), tuple(own["second_scores"]))
             self._append(key, own["first_prompt"], scores)
@@ -81,6 +83,21 @@ class EvaluationStore:
         return self._scores.get(
             EvaluationKey(architecture.id, weights, self.conditions), Scores(())
         )
+
+    def recorded(self, weights: str, full: Architecture) -> dict[str, dict[Architecture, Scores]]:
+        """All scores with some weights, by conditions and architecture.
+
+        Args:
+            weights: their digest.
+            full: the base with every block once, whose architectures are meant.
+        """
+        found: dict[str, dict[Architecture, Scores]] = {}
+        for key, scores in self._scores.items():
+            if key.weights == weights:
+                counts = self._counts[key.architecture]
+                blocks = {BlockId.parse(text): count for text, count in counts.items()}
+                found.setdefault(key.conditions, {})[full.with_multiplicities(blocks)] = scores
+        return found
 
     def add(self, job: Job, weights: str, scores: Scores, latency_ms: float, round_: int) -> None:
         """Record what a job came to. Scores are facts: prompts that are there are not kept twice.
@@ -97,6 +114,7 @@ class EvaluationStore:
         if not self._append(key, job.rows.start, scores):
             return
         counts = {str(block): count for block, count in architecture.blocks}
+        self._counts[architecture.id] = counts
         self._study.add_trial(
             create_trial(
                 values=[fmean(self._scores[key].first), latency_ms],
