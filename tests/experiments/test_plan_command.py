@@ -28,9 +28,9 @@ CONDITIONS = "prompts and judge"
 
 
 def scores(architecture: Architecture) -> Scores:
-    """Every removal costs a little, those of cross-attention five times as much."""
-    lost = sum(5 if b.kind == "cross_attention" else 1 for b in architecture.removed)
-    return Scores((0.9 - 0.001 * lost, 0.8 - 0.001 * lost))
+    """Every removal costs a little, those of cross-attention forty times as much."""
+    lost = sum(40 if b.kind == "cross_attention" else 1 for b in architecture.removed)
+    return Scores((0.9 - 0.0002 * lost, 0.8 - 0.0002 * lost))
 
 
 @pytest.fixture(scope="module")
