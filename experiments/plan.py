@@ -85,8 +85,7 @@ def plan(run: Path, overrides: Sequence[str] = ()) -> Plan:
     demands = find_demands(experiment, latencies)
     full = unet.inventory.full()
     recorded = _first_round(folder, full)
-    found = foretell(full, recorded, demands, experiment.search.caution)
-    return Plan(run, tuple(overrides), demands, latencies, found)
+    return Plan(run, tuple(overrides), demands, latencies, foretell(full, recorded, demands))
 
 
 def _first_round(folder: RunFolder, full: Architecture) -> dict[Architecture, Scores]:

@@ -106,7 +106,7 @@ def foretell(
     base: Architecture,
     recorded: Mapping[Architecture, Scores],
     demands: Demands,
-    caution: float = 1.0,
+    caution: float = 0.5,
 ) -> Foretold:
     """Which removals from ``base`` would reach a target at the least loss.
 
