@@ -42,6 +42,7 @@ def test_help_answers_within_a_second_and_names_the_commands() -> None:
         "analyze",
         "compare",
         "forecast",
+        "plan",
         "profile",
         "search",
         "resume",
