@@ -86,8 +86,12 @@ class RayCrew:
         self._spare_cpus = spare_cpus
         self._factory = factory
         self._on_event = on_event
+        # The strategy said, they are not kept to the placement group of a trial that starts them.
         self._actor_class: Any = ray.remote(
-            **placement.options, max_restarts=0, max_task_retries=0
+            **placement.options,
+            scheduling_strategy="DEFAULT",
+            max_restarts=0,
+            max_task_retries=0,
         )(Worker)
         self._numbers = count(1)
         self._members: dict[int, _Member] = {}

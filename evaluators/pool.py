@@ -62,9 +62,9 @@ class EvaluatorPool:
         on_event: OnEvent = _untold,
         factory: EvaluatorFactory = load_evaluator,
     ) -> None:
-        local = workers or max(1, (os.cpu_count() or 1) // placement.threads)
         with ExitStack() as stack:
-            stack.enter_context(ray_session(local * placement.threads + spare_cpus, address))
+            cpus = local_cpus(workers, placement, spare_cpus)
+            stack.enter_context(ray_session(cpus, address))
             least = min(filter(None, (needed, workers)), default=1)
             room = check_room(least, placement, spare_cpus)
             self.workers = workers or room
@@ -166,6 +166,12 @@ class Evaluators:
 
 def _no_number(scores: Scores) -> bool:
     return not all(map(isfinite, scores.first + scores.second))
+
+
+def local_cpus(workers: int | None, placement: Placement, spare_cpus: int = 0) -> int:
+    """CPUs of a Ray on this machine alone, for workers and others beside them."""
+    local = workers or max(1, (os.cpu_count() or 1) // placement.threads)
+    return local * placement.threads + spare_cpus
 
 
 def check_room(needed: int, placement: Placement, spare_cpus: int = 0) -> int:

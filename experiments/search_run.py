@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -66,11 +66,21 @@ def open_pool(parts: Parts, folder: RunFolder, log: RunLog) -> EvaluatorPool:
     )
 
 
-def search(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) -> Comparison:
+def _untold(decision: Decision) -> None:
+    """For those who do not ask what is decided."""
+
+
+def search(
+    parts: Parts,
+    folder: RunFolder,
+    log: RunLog,
+    pool: EvaluatorPool,
+    tell: Callable[[Decision], None] = _untold,
+) -> Comparison:
     """Run the search of a created folder from wherever it stands to its end.
 
     Leaves in the folder: state, decisions, evaluations, checkpoints, the found UNet, spec,
-    samples, result and report.
+    samples, result and report. ``tell`` hears of every decision, once it is saved.
     """
     experiment = parts.experiment
     interrupted = folder.log.exists() and not folder.result.exists()
@@ -92,7 +102,7 @@ def search(parts: Parts, folder: RunFolder, log: RunLog, pool: EvaluatorPool) ->
     if interrupted:
         text = f"was interrupted, and goes on after {len(state.decisions)} decisions"
         FaultLog(folder.faults, log)(PoolEvent.now("resumed", "search", text))
-    found, weights = _evolve(parts, folder, log, trainer, state, pool.evaluators(parts.spec))
+    found, weights = _evolve(parts, folder, log, trainer, state, pool.evaluators(parts.spec), tell)
     weights = trainer.finish(weights, found)
     pictures = _draw(parts, log, pool.evaluators(parts.comparison), weights, found)
     unet = found_unet(parts, weights, found)
@@ -148,11 +158,13 @@ def _evolve(
     trainer: RoundTrainer,
     state: SearchState,
     evaluators: Evaluators,
+    tell: Callable[[Decision], None],
 ) -> tuple[Architecture, Mapping[str, Tensor]]:
     def on_decision(decision: Decision) -> None:
         for line in decision.explain():
             log.say(f"round {decision.round}: {line}")
         write_report(folder.report, report_data(parts, folder, state))
+        tell(decision)
 
     evaluations = Evaluations(
         evaluators,
