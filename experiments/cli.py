@@ -24,6 +24,7 @@ from experiments.commands import (
     report,
     search,
     submit,
+    sweep,
     tables,
     train,
 )
@@ -43,6 +44,7 @@ app.add_typer(tables.app, name="tables")
 app.add_typer(train.app, name="train")
 app.command()(forecast.forecast)
 app.command()(search.search)
+app.command()(sweep.sweep)
 app.command()(search.resume)
 app.command()(plan.plan)
 app.command()(submit.submit)

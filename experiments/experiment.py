@@ -23,6 +23,7 @@ from experiments.sections import (
     TrainingSection,
     WorkersSection,
 )
+from experiments.sweep.section import SweepSection
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -45,6 +46,7 @@ class Experiment(Section):
     Attributes:
         name: of the run folder, ``runs/<name>``, unless another is given.
         seed: fixes every random choice.
+        sweep: for ``evounet sweep``; a single search goes without.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -57,6 +59,13 @@ class Experiment(Section):
     training: TrainingSection = TrainingSection()
     workers: WorkersSection = WorkersSection()
     comparison: ComparisonSection = ComparisonSection()
+    sweep: SweepSection | None = None
+
+    def on_workers(self, count: int | None, address: str | None) -> Experiment:
+        """The same on so many evaluators, or at an address, where these are given."""
+        changed = {"count": count, "address": address}
+        given = {name: value for name, value in changed.items() if value is not None}
+        return self.model_copy(update={"workers": self.workers.model_copy(update=given)})
 
     def to_toml(self) -> str:
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))

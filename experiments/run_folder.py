@@ -1,15 +1,16 @@
-"""The folder of one run: what is where, and that one process at a time works in it."""
+"""The folder of a run: what is where, and that one process at a time works in it."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from experiments.experiment import Experiment, load_experiment
+from experiments.experiment import Experiment, ExperimentError, load_experiment
 from search.state import write_atomically
 
 
@@ -17,24 +18,13 @@ class RunFolderError(ValueError):
     """A run folder that is in the way, missing, incomplete or in use."""
 
 
-class RunFolder:
-    """Paths of a run's files. Nothing is created before :meth:`create`."""
+class ExperimentFolder(ABC):
+    """What a search, or a sweep of searches, is kept in. Nothing is there before :meth:`create`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.experiment = path / "experiment.toml"
-        self.state = path / "state.json"
-        self.decisions = path / "decisions.jsonl"
-        self.evaluations = path / "evaluations.db"
-        self.checkpoints = path / "checkpoints"
-        self.samples = path / "samples"
-        self.unet = path / "unet"
-        self.spec = path / "spec.json"
-        self.result = path / "result.json"
-        self.report = path / "report.html"
         self.log = path / "log.txt"
-        self.faults = path / "faults.jsonl"
-        self.front = path / "front.json"
 
     def check_free(self, overwrite: bool) -> None:
         """Refuse to write over another run.
@@ -57,6 +47,8 @@ class RunFolder:
             )
         if not self.experiment.exists():
             raise RunFolderError(f"{self.path}: is no run folder, so it is not overwritten")
+        with suppress(ExperimentError):  # a damaged one may go
+            self.load_experiment()
         with self.locked():
             pass
 
@@ -79,32 +71,29 @@ class RunFolder:
                     made.unlink(missing_ok=True)
             write_atomically(self.experiment, experiment.to_toml())
 
+    @abstractmethod
     def _made(self) -> tuple[Path, ...]:
-        """What a run leaves in its folder besides ``experiment.toml``; the state first."""
-        return (
-            self.state,
-            self.decisions,
-            self.evaluations,
-            self.checkpoints,
-            self.samples,
-            self.unet,
-            self.spec,
-            self.result,
-            self.report,
-            self.log,
-            self.faults,
-            self.front,
-        )
+        """What is made in the folder besides ``experiment.toml``; the state first."""
 
     def load_experiment(self) -> Experiment:
-        """The resolved experiment of an existing run.
+        """The resolved experiment of what is there.
 
         Raises:
-            RunFolderError: if this is no run folder.
+            RunFolderError: if nothing of this kind is.
         """
         if not self.experiment.exists():
             raise RunFolderError(f"{self.path}: is no run folder (it has no experiment.toml)")
-        return load_experiment(self.experiment)
+        experiment = load_experiment(self.experiment)
+        self._check_kind(experiment)
+        return experiment
+
+    @abstractmethod
+    def _check_kind(self, experiment: Experiment) -> None:
+        """See that it is a folder of this kind.
+
+        Raises:
+            RunFolderError: if it is of the other.
+        """
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -126,3 +115,44 @@ class RunFolder:
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+
+class RunFolder(ExperimentFolder):
+    """Paths of a run's files."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.state = path / "state.json"
+        self.decisions = path / "decisions.jsonl"
+        self.evaluations = path / "evaluations.db"
+        self.checkpoints = path / "checkpoints"
+        self.samples = path / "samples"
+        self.unet = path / "unet"
+        self.spec = path / "spec.json"
+        self.result = path / "result.json"
+        self.report = path / "report.html"
+        self.faults = path / "faults.jsonl"
+        self.front = path / "front.json"
+
+    def _made(self) -> tuple[Path, ...]:
+        return (
+            self.state,
+            self.decisions,
+            self.evaluations,
+            self.checkpoints,
+            self.samples,
+            self.unet,
+            self.spec,
+            self.result,
+            self.report,
+            self.log,
+            self.faults,
+            self.front,
+        )
+
+    def _check_kind(self, experiment: Experiment) -> None:
+        if experiment.sweep is not None:
+            raise RunFolderError(
+                f"{self.path}: holds a sweep, not one search; name one of its trials, such as "
+                f"{self.path / 'trial-01'}"
+            )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.commands.options import Overrides
+from experiments.commands.sweep import resume_sweep
 
 if TYPE_CHECKING:
     from evaluators.pool import EvaluatorPool
@@ -48,7 +49,7 @@ def search(
         overrides.append(f"workers.count={workers}")
     if address is not None:
         overrides.append(f"workers.address={address!r}")
-    resolved = load_experiment(experiment, overrides)
+    resolved = load_experiment(experiment, overrides).model_copy(update={"sweep": None})
     folder = RunFolder(run or Path("runs") / resolved.name)
     folder.check_free(overwrite)
     earlier = None if from_ is None else RunFolder(from_)
@@ -69,7 +70,7 @@ def resume(
     workers: Annotated[int | None, typer.Option(help="number of Ray evaluators")] = None,
     address: Annotated[str | None, typer.Option(help="of a Ray cluster; local by default")] = None,
 ) -> None:
-    """Continue an interrupted search; it ends as it would have without the interruption.
+    """Continue an interrupted search, or sweep; it ends as it would have without the interruption.
 
     Example: evounet resume runs/demo
     """
@@ -79,12 +80,13 @@ def resume(
     from experiments.run_log import RunLog
     from experiments.search_parts import prepare
     from experiments.search_run import open_pool
+    from experiments.sweep.folder import is_sweep
 
+    if is_sweep(run):
+        resume_sweep(run, workers, address)
+        return
     folder = RunFolder(run)
-    resolved = folder.load_experiment()
-    changed = {"count": workers, "address": address}
-    given = {name: value for name, value in changed.items() if value is not None}
-    resolved = resolved.model_copy(update={"workers": resolved.workers.model_copy(update=given)})
+    resolved = folder.load_experiment().on_workers(workers, address)
     log = RunLog(Console(), folder.log)
     log.console.print("loading models and tables ...")
     parts = prepare(resolved)

@@ -30,7 +30,7 @@ def test_help_answers_within_a_second_and_names_the_commands() -> None:
         answer = evounet("--help")
         seconds.append(time.perf_counter() - start)
     assert answer.returncode == 0
-    commands = "analyze profile tables train search resume submit jobs export compare"
+    commands = "analyze profile tables train search sweep resume submit jobs export compare"
     for command in commands.split():
         assert command in answer.stdout
     assert min(seconds) < 1
@@ -47,6 +47,7 @@ def test_help_answers_within_a_second_and_names_the_commands() -> None:
         "search",
         "resume",
         "submit",
+        "sweep",
         "export",
         "report",
     ],
