@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,8 +82,8 @@ def best_trial(trials: Sequence[TrialOutcome], section: SweepSection) -> TrialOu
 
 
 def trials_table(trials: Sequence[TrialOutcome], section: SweepSection) -> Table:
-    """All trials for people; the best one is marked."""
-    best = best_trial(trials, section)
+    """All trials for people; the best one is marked, and keys are told by their last part."""
+    best, short = best_trial(trials, section), _short(list(section.parameters))
     table = Table(title="trials")
     table.add_column("trial", no_wrap=True)
     table.add_column("values", overflow="fold")
@@ -92,7 +93,7 @@ def trials_table(trials: Sequence[TrialOutcome], section: SweepSection) -> Table
     for each in trials:
         table.add_row(
             each.name,
-            "\n".join(settings(each.values)),
+            "\n".join(settings({short[key]: value for key, value in each.values.items()})),
             str(each.rounds),
             _number(each.latency_ms, 2),
             _number(each.clip, 4),
@@ -101,6 +102,13 @@ def trials_table(trials: Sequence[TrialOutcome], section: SweepSection) -> Table
             "best" if each is best else each.end,
         )
     return table
+
+
+def _short(keys: Sequence[str]) -> dict[str, str]:
+    """The last part of every key that no other ends with."""
+    last = {key: key.rpartition(".")[2] for key in keys}
+    alone = Counter(last.values())
+    return {key: part if alone[part] == 1 else key for key, part in last.items()}
 
 
 def _number(value: float | None, digits: int) -> str:

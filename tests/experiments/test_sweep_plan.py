@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from in_process import Evounet
 from toy_sweep import sweep_section, swept
 
 from experiments.experiment import (
+    PRESETS,
     Experiment,
     ExperimentError,
     load_experiment,
@@ -241,3 +243,17 @@ def test_a_sweep_and_a_search_do_not_overwrite_each_other(evounet: Evounet, tmp_
     options = ("--set", "sweep.trials=2", "--set", settings, "--overwrite")
     message = evounet.refused("sweep", "demo", "--run", of_search, *options)
     assert "holds one search, not a sweep" in message
+
+
+def test_the_example_of_the_documents_can_be_swept(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
+    [example] = re.findall(r"```toml\n(\[sweep\].*?)```", page, flags=re.DOTALL)
+    file = tmp_path / "my.toml"
+    file.write_text((PRESETS / "demo.toml").read_text() + example)
+    experiment = load_experiment(file)
+    check_values(experiment, "my.toml")
+    assert experiment.sweep is not None
+    drawn = draw_values(experiment.sweep, experiment.seed)
+    assert len(drawn) == 8
+    for values in drawn:
+        trial_experiment(experiment, values, "toy", "my.toml")

@@ -189,14 +189,14 @@ def test_the_table_for_tools_and_for_people(tmp_path: Path) -> None:
     assert lines[2] == "trial-02,1.0,1,30.0,0.8,,False,stopped,False"
     assert lines[4].endswith("done,True")
     shown = io.StringIO()
-    Console(file=shown, width=120).print(trials_table(found, SECTION))
+    Console(file=shown, width=100).print(trials_table(found, SECTION))
     rows = [
         [cell.strip() for cell in line.strip("│").split("│")]
         for line in shown.getvalue().splitlines()
         if line.startswith("│ trial-")
     ]
-    ended = ["trial-01", "search.caution=0.0", "4", "0.00", "0.6000", "0.5000", "met", "done"]
-    behind = ["trial-02", "search.caution=1.0", "1", "30.00", "0.8000", "", "not met", "stopped"]
+    ended = ["trial-01", "caution=0.0", "4", "0.00", "0.6000", "0.5000", "met", "done"]
+    behind = ["trial-02", "caution=1.0", "1", "30.00", "0.8000", "", "not met", "stopped"]
     assert rows[:2] == [ended, behind]
     assert [row[-1] for row in rows] == ["done", "stopped", "stopped", "best", "stopped"]
 
