@@ -27,3 +27,8 @@ class ScalingSettings(BaseModel):
     def on_ray(self) -> bool:
         """Whether trainings run as workers of Ray."""
         return self.workers > 1 or self.use_gpu
+
+    @property
+    def cpus(self) -> int:
+        """Of Ray, that are kept free for its workers."""
+        return self.workers if self.on_ray else 0

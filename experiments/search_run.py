@@ -55,13 +55,12 @@ def open_pool(parts: Parts, folder: RunFolder, log: RunLog) -> EvaluatorPool:
     """
     workers = parts.experiment.workers
     log.console.print("starting the evaluators ...")
-    training = parts.experiment.training
     return EvaluatorPool(
         workers.count,
         needed=workers.min_count,
         placement=workers.placement,
         address=workers.address,
-        spare_cpus=training.workers if training.on_ray else 0,
+        spare_cpus=parts.experiment.training.cpus,
         on_event=FaultLog(folder.faults, log),
     )
 

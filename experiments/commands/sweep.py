@@ -62,13 +62,16 @@ def sweep(
     log.console.print("loading models and tables ...")
     check_trials(trial_experiments(resolved, records, where), log.console)
     settled = settle_sampling(resolved, log.console)
-    with sweep_session(settled, where):
+    trials = trial_experiments(settled, records, where)
+    with sweep_session(trials, section.concurrent):
         folder.create(settled)
-        _run(settled, trial_experiments(settled, records, where), records, folder, log)
+        _run(settled, trials, records, folder, log)
 
 
 def resume_sweep(run: Path, workers: int | None, address: str | None) -> None:
     """Continue an interrupted sweep; with one trial at a time it ends as it would have."""
+    from contextlib import nullcontext
+
     from rich.console import Console
 
     from experiments.run_log import RunLog
@@ -79,16 +82,18 @@ def resume_sweep(run: Path, workers: int | None, address: str | None) -> None:
 
     folder, where = SweepFolder(run), str(run)
     resolved = folder.load_experiment().on_workers(workers, address)
+    section = sweep_of(resolved, where)
     if folder.trials.exists():
         records = Records.load(folder.trials)
         records.reopen()
     else:
-        records = Records.fresh(draw_values(sweep_of(resolved, where), resolved.seed))
+        records = Records.fresh(draw_values(section, resolved.seed))
     log = RunLog(Console(), folder.log)
-    log.console.print("loading models and tables ...")
     trials = trial_experiments(resolved, records, where)
-    check_trials(trials, log.console)
-    with sweep_session(resolved, where):
+    if trials:
+        log.console.print("loading models and tables ...")
+        check_trials(trials, log.console)
+    with sweep_session(trials, section.concurrent) if trials else nullcontext():
         _run(resolved, trials, records, folder, log)
 
 

@@ -70,22 +70,22 @@ def check_trials(experiments: Mapping[str, Experiment], console: Console) -> Non
 
 
 @contextmanager
-def sweep_session(experiment: Experiment, where: str) -> Iterator[None]:
-    """Ray with room for the evaluators of all trials that run at a time.
+def sweep_session(trials: Mapping[str, Experiment], concurrent: int) -> Iterator[None]:
+    """Ray with room for the evaluators of so many trials at a time.
 
     Raises:
         ConnectionError: if there is no cluster at the experiment's address.
         ValueError: if it has not the room, or is only reached by Ray's client.
     """
-    workers, training = experiment.workers, experiment.training
+    # The most demanding one; they differ at most in the workers that train.
+    experiment = max(trials.values(), key=lambda each: each.training.cpus)
+    workers, spare_cpus = experiment.workers, experiment.training.cpus
     address = workers.address or os.environ.get("RAY_ADDRESS", "")
     if address.startswith("ray://"):
         raise ValueError(
             f"workers.address {address}: trials write into the sweep's folder, so start the sweep "
             "on a node of the cluster, with --address auto"
         )
-    concurrent = sweep_of(experiment, where).concurrent
-    spare_cpus = training.workers if training.on_ray else 0
     cpus = concurrent * local_cpus(workers.count, workers.placement, spare_cpus)
     least = workers.min_count or workers.count or 1
     with ray_session(cpus, workers.address):

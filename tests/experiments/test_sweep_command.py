@@ -76,7 +76,8 @@ def test_a_trial_that_falls_behind_is_stopped_and_the_others_are_run_folders(who
     spec = read_spec(whole / "trial-01" / "spec.json")
     assert spec.multiplicities
     assert not (whole / ".tune").exists()
-    table = finish(evounet("compare", *sorted(whole.glob("trial-*"))))
+    wide = os.environ | {"COLUMNS": "200"}
+    table = finish(evounet("compare", *sorted(whole.glob("trial-*")), env=wide))
     assert "trial-02" in table
 
 
