@@ -65,7 +65,8 @@ def sweep(
     trials = trial_experiments(settled, records, where)
     with sweep_session(trials, section.concurrent):
         folder.create(settled)
-        _run(settled, trials, records, folder, log)
+        with folder.locked():
+            _run(settled, trials, records, folder, log)
 
 
 def resume_sweep(run: Path, workers: int | None, address: str | None) -> None:
@@ -83,18 +84,19 @@ def resume_sweep(run: Path, workers: int | None, address: str | None) -> None:
     folder, where = SweepFolder(run), str(run)
     resolved = folder.load_experiment().on_workers(workers, address)
     section = sweep_of(resolved, where)
-    if folder.trials.exists():
-        records = Records.load(folder.trials)
-        records.reopen()
-    else:
-        records = Records.fresh(draw_values(section, resolved.seed))
     log = RunLog(Console(), folder.log)
-    trials = trial_experiments(resolved, records, where)
-    if trials:
-        log.console.print("loading models and tables ...")
-        check_trials(trials, log.console)
-    with sweep_session(trials, section.concurrent) if trials else nullcontext():
-        _run(resolved, trials, records, folder, log)
+    with folder.locked():
+        if folder.trials.exists():
+            records = Records.load(folder.trials)
+            records.reopen()
+        else:
+            records = Records.fresh(draw_values(section, resolved.seed))
+        trials = trial_experiments(resolved, records, where)
+        if trials:
+            log.console.print("loading models and tables ...")
+            check_trials(trials, log.console)
+        with sweep_session(trials, section.concurrent) if trials else nullcontext():
+            _run(resolved, trials, records, folder, log)
 
 
 def _run(
@@ -113,12 +115,11 @@ def _run(
 
     section, go_on = sweep_of(experiment, str(folder.path)), f"'evounet resume {folder.path}'"
     try:
-        with folder.locked():
-            records.save(folder.trials)
-            if trials:
-                run_sweep(experiment, trials, records, folder, log)
-            found = outcomes(records, folder)
-            write_atomically(folder.table, trials_csv(found, section))
+        records.save(folder.trials)
+        if trials:
+            run_sweep(experiment, trials, records, folder, log)
+        found = outcomes(records, folder)
+        write_atomically(folder.table, trials_csv(found, section))
     except KeyboardInterrupt:
         log.say(f"interrupted; continue with {go_on}")
         raise

@@ -99,12 +99,6 @@ def test_killed_and_interrupted_it_ends_as_undisturbed(whole: Path, tmp_path: Pa
             assert outcome(folder / trial.name) == outcome(trial)
 
 
-def test_a_finished_sweep_has_nothing_left_to_do(whole: Path) -> None:
-    before = (whole / "trials.json").read_bytes()
-    assert "best: trial-" in finish(evounet("resume", whole))
-    assert (whole / "trials.json").read_bytes() == before
-
-
 def test_a_stopped_trial_may_be_searched_to_its_end(whole: Path, tmp_path: Path) -> None:
     trial = tmp_path / "trial-02"
     shutil.copytree(whole / "trial-02", trial)

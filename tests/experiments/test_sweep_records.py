@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from in_process import Evounet
 from rich.console import Console
 from toy_sweep import ToyTrial, play, report, sweep_section, swept
 
@@ -214,3 +215,27 @@ def test_overwriting_a_sweep_takes_its_trials_along(tmp_path: Path) -> None:
     folder.create(experiment)
     left = {each.name for each in folder.path.iterdir()}
     assert left == {".lock", "experiment.toml", "note.txt"}
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> SweepFolder:
+    folder = SweepFolder(tmp_path / "sweep")
+    cautions = [float(i) for i in range(5)]
+    folder.create(swept({"trials": 5, "parameters": {"search.caution": cautions}}))
+    play(folder.path, SECTION, WAYS)
+    return folder
+
+
+def test_a_finished_sweep_has_nothing_left_to_do(evounet: Evounet, finished: SweepFolder) -> None:
+    before = finished.trials.read_bytes()
+    answer = evounet("resume", finished.path)
+    assert answer.code == 0
+    export = f"evounet export {finished.trial('trial-04').path} --format diffusers --out found-unet"
+    assert f"best: trial-04; {export}" in answer.out
+    assert finished.table.read_text().startswith("trial,search.caution,rounds")
+    assert finished.trials.read_bytes() == before
+
+
+def test_one_process_at_a_time_works_on_a_sweep(evounet: Evounet, finished: SweepFolder) -> None:
+    with finished.locked():
+        assert "in use by process" in evounet.refused("resume", finished.path)
