@@ -37,6 +37,7 @@ _QUIET = {  # Tune prints nothing, keeps no results, and lets Ctrl-C through at 
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
 
 
@@ -126,6 +127,7 @@ def run_sweep(
         halving = Halving(section, marks, records.reports)
         scheduler = RecordingScheduler(folder, records, halving, tell)
         _fit(task, section.concurrent, scheduler, folder.scratch)
+        scheduler.close()
 
 
 def _fit(task: Task, concurrent: int, scheduler: RecordingScheduler, scratch: Path) -> None:

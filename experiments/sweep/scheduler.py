@@ -60,10 +60,16 @@ class RecordingScheduler(FIFOScheduler):
             self._end(name, "done")
 
     def on_trial_error(self, controller: Any, trial: Trial) -> None:
-        self._end(trial.config["trial"], "failed", "its process ended again and again")
+        # Whether Tune tries it again, it does not say here.
+        self.tell(f"{trial.config['trial']}: its process died")
 
     def on_trial_remove(self, controller: Any, trial: Trial) -> None:
         pass
+
+    def close(self) -> None:
+        """Record, once Tune is through, that what has not ended has failed."""
+        for name in self.records.open:
+            self._end(name, "failed", "its process died again and again")
 
     def _add(self, report: Report) -> None:
         self.records.reports.append(report)

@@ -99,6 +99,17 @@ def test_killed_and_interrupted_it_ends_as_undisturbed(whole: Path, tmp_path: Pa
             assert outcome(folder / trial.name) == outcome(trial)
 
 
+def test_a_trial_whose_process_dies_goes_on(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "lost"
+    process = sweep(folder)
+    while not (folder / "trial-01" / "state.json").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    os.kill(int((folder / "trial-01" / ".lock").read_text()), signal.SIGKILL)
+    assert "trial-01: its process died" in finish(process)
+    assert (folder / "trials.json").read_bytes() == (whole / "trials.json").read_bytes()
+
+
 def test_a_stopped_trial_may_be_searched_to_its_end(whole: Path, tmp_path: Path) -> None:
     trial = tmp_path / "trial-02"
     shutil.copytree(whole / "trial-02", trial)

@@ -134,6 +134,8 @@ def test_failures_are_recorded_with_their_reason(tmp_path: Path) -> None:
     assert scheduler.on_trial_result(None, one, {"failure": "ValueError: no luck"}) == "STOP"
     scheduler.on_trial_complete(None, one, {})
     scheduler.on_trial_error(None, two)
+    assert records.open == ["trial-02"]  # Tune may try it again
+    scheduler.close()
     loaded = Records.load(folder.trials)
     assert [trial.end for trial in loaded.trials] == ["failed", "failed"]
     assert loaded["trial-01"].note == "ValueError: no luck"
