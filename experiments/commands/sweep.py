@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    experiment: Annotated[Path, typer.Argument(help="experiment file with a section [sweep]")],
+    experiment: Annotated[Path, typer.Argument(help="experiment file with a sweep section")],
     run: Annotated[
         Path | None, typer.Option(help="folder; runs/NAME of the experiment by default")
     ] = None,
@@ -30,7 +30,7 @@ def sweep(
 ) -> None:
     """Search with other hyper-parameters in every trial; those that are behind stop early.
 
-    Each trial is a run folder in the sweep's, for 'evounet report', 'compare' and 'export'. A sweep
+    Each trial is a run folder inside, for 'evounet report', 'compare' and 'export'. A sweep
     that was interrupted goes on with 'evounet resume'. See docs/search.md.
 
     Example: evounet sweep demo --run runs/sweep --set sweep.trials=4 --set
