@@ -29,7 +29,7 @@ from experiments.commands import (
     train,
 )
 
-_ROOMS = ("latency_tables", "supernet", "evaluators", "search", "experiments")
+_ROOMS = ("latency_tables", "supernet", "distillation", "evaluators", "search", "experiments")
 
 app = typer.Typer(
     name="evounet",

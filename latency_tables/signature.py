@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 MODULE_KINDS = (
     "resnet",
     "cross_attention",
+    "self_attention",
     "shortcut",
     "downsample",
     "upsample",
@@ -23,16 +24,19 @@ _AT_LEAST_ONE = ("batch", "in_channels")
 
 @dataclass(frozen=True, order=True, slots=True)
 class BlockSignature:
-    """One piece of a diffusers UNet, by the sizes that decide how long it takes.
+    """One piece of a diffusers UNet or image decoder, by the sizes that decide how long it takes.
 
     The kinds and what they stand for:
 
-    - ``resnet``: ``ResnetBlock2D``, with its 1x1 ``conv_shortcut`` where channels differ.
+    - ``resnet``: ``ResnetBlock2D``, with its 1x1 ``conv_shortcut`` where channels differ; in an
+      image decoder, which knows no timestep, temb_channels is 0.
     - ``cross_attention``: ``Transformer2DModel``; its head dimension is in_channels // heads.
-    - ``shortcut``: a 1x1 convolution alone, what is left of a removed ResNet that changes channels.
+    - ``self_attention``: the ``Attention`` in the middle of an image decoder, with its GroupNorm.
+    - ``shortcut``: a 1x1 convolution alone, what is left of a removed ResNet that changes channels,
+      or an image decoder's first layer.
     - ``downsample``: ``Downsample2D`` with its 3x3 convolution of stride 2.
     - ``upsample``: ``Upsample2D``, nearest neighbour to twice the size, then a 3x3 convolution.
-    - ``conv_in``: the UNet's first 3x3 convolution.
+    - ``conv_in``: the first 3x3 convolution.
     - ``conv_out``: GroupNorm (left out where norm_groups is 0), SiLU and the last 3x3 convolution.
     - ``time_embedding``: sinusoidal ``Timesteps`` of in_channels, then ``TimestepEmbedding`` to
       temb_channels.

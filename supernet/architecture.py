@@ -13,7 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, total_ordering
 from itertools import groupby, pairwise
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 RESNET = "resnet"
 CROSS_ATTENTION = "cross_attention"
@@ -124,8 +127,8 @@ class BlockId:
 
 
 @dataclass(frozen=True)
-class UNetConfig:
-    """The configuration of a base ``UNet2DConditionModel``, frozen and hashable.
+class ModelConfig:
+    """The configuration of a diffusers model, frozen and hashable.
 
     Build it with :meth:`of`; ``text`` is canonical JSON, so that equal configurations are equal.
     """
@@ -133,7 +136,7 @@ class UNetConfig:
     text: str
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> UNetConfig:
+    def of(cls, values: Mapping[str, Any]) -> Self:
         """From a diffusers configuration; private entries (``_class_name``, ...) are left out."""
         return cls(_canonical({k: v for k, v in values.items() if not k.startswith("_")}))
 
@@ -146,6 +149,10 @@ class UNetConfig:
     def digest(self) -> str:
         """Twelve hexadecimal digits that tell this configuration from others."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:12]
+
+
+class UNetConfig(ModelConfig):
+    """That of a base ``UNet2DConditionModel``."""
 
 
 @dataclass(frozen=True)

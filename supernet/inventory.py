@@ -27,7 +27,7 @@ from supernet.architecture import (
 from supernet.parts import Block, LayeredAttention, Part
 from supernet.parts_reader import PartsReader
 from supernet.supported import check_supported
-from supernet.tracing import meta_unet, trace
+from supernet.tracing import example_inputs, meta_unet, trace
 from supernet.unet_blocks import block_ids
 
 GUIDED_BATCH = 2  # one picture under classifier-free guidance: with and without its prompt
@@ -173,7 +173,8 @@ def _take_inventory(
 ) -> Inventory:
     check_supported(config)
     unet = meta_unet(config)
-    shapes, flops = trace(unet, batch, height, width, context_length)
+    inputs = example_inputs(unet, batch, height, width, context_length)
+    shapes, flops = trace(unet, inputs)
     reader = PartsReader(unet, shapes, flops, batch, context_length)
     ids = block_ids(unet, granularity)
     if not ids:

@@ -1,7 +1,8 @@
-"""One forward pass of a UNet on torch's meta device: shapes and operations without weights."""
+"""One forward pass on torch's meta device: shapes and operations without weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -23,28 +24,25 @@ def meta_unet(config: UNetConfig) -> UNet2DConditionModel:
 
 
 def trace(
-    unet: UNet2DConditionModel, batch: int, height: int, width: int, context_length: int
+    model: nn.Module, inputs: Mapping[str, Any]
 ) -> tuple[dict[str, torch.Size], dict[str, int]]:
-    """Input shape and floating-point operations of every module, from one pass on meta.
+    """Input shape and floating-point operations of every module, from one pass.
 
     Args:
-        unet: on the meta device.
-        batch: pictures per forward pass.
-        height: of the latents.
-        width: likewise.
-        context_length: tokens of ``encoder_hidden_states``.
+        model: on the meta device.
+        inputs: of the pass, likewise, by the names of its arguments.
     """
     shapes: dict[str, torch.Size] = {}
     hooks = [
         module.register_forward_pre_hook(partial(_note_shape, shapes, name), with_kwargs=True)
-        for name, module in unet.named_modules()
+        for name, module in model.named_modules()
         if name
     ]
     with torch.no_grad(), FlopCounterMode(display=False, depth=99) as counter:
-        unet(**example_inputs(unet, batch, height, width, context_length))
+        model(**inputs)
     for hook in hooks:
         hook.remove()
-    root = type(unet).__name__
+    root = type(model).__name__
     flops = {
         name.removeprefix(f"{root}."): sum(counts.values())
         for name, counts in counter.get_flop_counts().items()

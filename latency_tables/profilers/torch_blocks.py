@@ -6,6 +6,7 @@ Importing this imports torch and diffusers; the rest of the package does without
 from __future__ import annotations
 
 import torch
+from diffusers.models.attention_processor import Attention
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.resnet import ResnetBlock2D
@@ -57,14 +58,11 @@ def converted(
 def _module(s: BlockSignature) -> nn.Module:
     match s.kind:
         case "resnet":
-            return ResnetBlock2D(
-                in_channels=s.in_channels,
-                out_channels=s.out_channels,
-                temb_channels=s.temb_channels,
-                groups=s.norm_groups,
-            )
+            return _resnet(s) if s.temb_channels else _WithoutTime(_resnet(s))
         case "cross_attention":
             return _CrossAttention(s)
+        case "self_attention":
+            return _self_attention(s)
         case "shortcut":
             return nn.Conv2d(s.in_channels, s.out_channels, kernel_size=1)
         case "downsample":
@@ -95,7 +93,7 @@ def _inputs(s: BlockSignature) -> tuple[Tensor, ...]:
         return (torch.randn(s.batch, s.in_channels),)
     features = torch.randn(s.batch, s.in_channels, s.height, s.width)
     match s.kind:
-        case "resnet":
+        case "resnet" if s.temb_channels:
             return features, torch.randn(s.batch, s.temb_channels)
         case "cross_attention":
             return features, torch.randn(s.batch, s.context_length, s.context_width)
@@ -104,6 +102,42 @@ def _inputs(s: BlockSignature) -> tuple[Tensor, ...]:
             return features, torch.randn(s.batch, skip_channels, s.height, s.width)
         case _:
             return (features,)
+
+
+def _resnet(s: BlockSignature) -> ResnetBlock2D:
+    return ResnetBlock2D(
+        in_channels=s.in_channels,
+        out_channels=s.out_channels,
+        temb_channels=s.temb_channels or None,
+        groups=s.norm_groups,
+    )
+
+
+def _self_attention(s: BlockSignature) -> Attention:
+    """As ``UNetMidBlock2D`` makes it."""
+    return Attention(
+        s.in_channels,
+        heads=s.heads,
+        dim_head=s.in_channels // s.heads,
+        eps=1e-6,
+        norm_num_groups=s.norm_groups,
+        residual_connection=True,
+        bias=True,
+        upcast_softmax=True,
+        _from_deprecated_attn_block=True,
+    )
+
+
+class _WithoutTime(nn.Module):
+    """A ResNet as an image decoder calls it."""
+
+    def __init__(self, resnet: ResnetBlock2D) -> None:
+        super().__init__()
+        self.resnet = resnet
+
+    def forward(self, features: Tensor) -> Tensor:
+        output: Tensor = self.resnet(features, None)
+        return output
 
 
 class _CrossAttention(nn.Module):

@@ -1,0 +1,1 @@
+"""Smaller models trained from a pipeline's own: the efficient image decoder."""
