@@ -18,7 +18,13 @@ from supernet.architecture import ModelConfig
 MID_RESNETS = 2  # of diffusers' decoders
 
 # Settings of AutoencoderKL that decide what a decoder consists of, with what they must be.
-_SUPPORTED = {"up_block_types": "UpDecoderBlock2D", "act_fn": "silu"}
+_SUPPORTED = {
+    "up_block_types": "UpDecoderBlock2D",
+    "act_fn": "silu",
+    "shift_factor": None,
+    "latents_mean": None,
+    "latents_std": None,
+}
 _COUNTS = ("in_channels", "out_channels", "latent_channels", "layers_per_block", "norm_num_groups")
 
 

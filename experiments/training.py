@@ -25,7 +25,7 @@ from supernet.checkpoint import CheckpointError, load_tensors, save_tensors
 from supernet.distributed import Workers
 from supernet.growth import Growth
 from supernet.inventory import take_inventory, unet_config
-from supernet.robust_training import parts_of_batch
+from supernet.optimization import parts_of_batch
 from supernet.training_settings import TrainingSettings
 
 

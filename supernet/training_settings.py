@@ -1,16 +1,19 @@
-"""How a supernet is trained, as a value."""
+"""How something is trained, a supernet above all, as a value."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from supernet.block_dropping import BlockDropping
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-class TrainingSettings(BaseModel):
-    """How a supernet is trained.
+
+class OptimizationSettings(BaseModel):
+    """What all trainings have in common.
 
     Attributes:
         batch_size: pictures of a step, all workers and parts together.
@@ -20,12 +23,6 @@ class TrainingSettings(BaseModel):
         adam_beta2: AdamW's second beta. Its mean of squared gradients remembers about
             1 / (1 - adam_beta2) steps: the usual 0.999 is long for a training of a few hundred.
         ema_decay: of the average of the weights that a training ends with; 0 keeps none.
-        dropping: which blocks a step drops.
-        snr_gamma: see :func:`supernet.loss.add_noise`.
-        distillation: the share of the target that a teacher, the base UNet, gives in place of the
-            data, in [0, 1]; 0, the paper's way, needs no teacher.
-        feature_distillation: weight of the distance between the stage outputs of UNet and
-            teacher (BK-SDM, arXiv 2305.15798, Sec. 4.2, where it is 1); 0 leaves it out.
         precision: of the forward pass; ``bf16`` and ``fp16`` are autocast, ``fp16`` with scaled
             gradients.
         gradient_checkpointing: compute activations again in the backward pass: less memory, more
@@ -46,20 +43,34 @@ class TrainingSettings(BaseModel):
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     ema_decay: float = Field(0.999, ge=0, lt=1)
-    dropping: BlockDropping = BlockDropping()
-    snr_gamma: float | None = Field(None, gt=0)
-    distillation: float = Field(0.0, ge=0, le=1)
-    feature_distillation: float = Field(0.0, ge=0)
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     gradient_checkpointing: bool = False
     accumulation: int = Field(1, ge=1)
     checkpoint_every: int = Field(200, ge=1)
 
     @model_validator(mode="after")
-    def _parts_are_equal(self) -> TrainingSettings:
+    def _parts_are_equal(self) -> Self:
         if self.batch_size % self.accumulation:
             raise ValueError(
                 f"a batch_size of {self.batch_size} has no {self.accumulation} equal parts: "
                 "make it a multiple of accumulation"
             )
         return self
+
+
+class TrainingSettings(OptimizationSettings):
+    """How a supernet is trained.
+
+    Attributes:
+        dropping: which blocks a step drops.
+        snr_gamma: see :func:`supernet.loss.add_noise`.
+        distillation: the share of the target that a teacher, the base UNet, gives in place of the
+            data, in [0, 1]; 0, the paper's way, needs no teacher.
+        feature_distillation: weight of the distance between the stage outputs of UNet and
+            teacher (BK-SDM, arXiv 2305.15798, Sec. 4.2, where it is 1); 0 leaves it out.
+    """
+
+    dropping: BlockDropping = BlockDropping()
+    snr_gamma: float | None = Field(None, gt=0)
+    distillation: float = Field(0.0, ge=0, le=1)
+    feature_distillation: float = Field(0.0, ge=0)
