@@ -131,7 +131,7 @@ class RayCrew:
 
     def submit(self, ticket: Ticket) -> None:
         actor = self._members[ticket.worker].actor
-        call = getattr(actor, ticket.method).remote(ticket.job)
+        call = actor.work.remote(ticket.method, ticket.job)
         self._calls[ticket] = call
         self._expect(ticket, call)
 

@@ -174,6 +174,32 @@ def generate(
     Raises:
         ValueError: if the pipeline's weights are not in the precision of the settings.
     """
+    return _drawn(pipeline, prompts, conditioning, settings, rows, "pt")
+
+
+@torch.no_grad()
+def generate_latents(
+    pipeline: Pipeline,
+    prompts: PromptSet,
+    conditioning: Conditioning,
+    settings: SamplingSettings,
+) -> Tensor:
+    """What the UNet makes of all prompts before it is decoded; see :func:`generate`.
+
+    Returns:
+        Latents ``(n, 4, h, w)``, times the autoencoder's scaling factor, fp32, on the CPU.
+    """
+    return _drawn(pipeline, prompts, conditioning, settings, None, "latent")
+
+
+def _drawn(
+    pipeline: Pipeline,
+    prompts: PromptSet,
+    conditioning: Conditioning,
+    settings: SamplingSettings,
+    rows: range | None,
+    output_type: Literal["pt", "latent"],
+) -> Tensor:
     if pipeline.unet.dtype != settings.dtype:
         raise ValueError(
             f"the UNet's weights are {pipeline.unet.dtype}, not {settings.precision}: convert() "
@@ -183,7 +209,7 @@ def generate(
     _, height, width = latent_shape(pipeline)
     scale = pipeline.vae_scale_factor
     pipeline.set_progress_bar_config(disable=True)
-    pictures = []
+    drawn = []
     for start in range(0, len(rows), settings.batch_size):
         chunk = rows[start : start + settings.batch_size]
         with torch.autocast(
@@ -196,10 +222,10 @@ def generate(
                 width=width * scale,
                 num_inference_steps=settings.num_inference_steps,
                 guidance_scale=settings.guidance_scale,
-                output_type="pt",
+                output_type=output_type,
             )
-        pictures.append(output.images.float().cpu())
-    return torch.cat(pictures)
+        drawn.append(output.images.float().cpu())
+    return torch.cat(drawn)
 
 
 def latent_shape(pipeline: Pipeline) -> tuple[int, int, int]:

@@ -10,9 +10,11 @@ from itertools import chain
 from math import isfinite
 from operator import add
 from types import TracebackType
+from typing import Any
 
 from torch import Tensor
 
+from distillation.pairs import Pairs
 from evaluators.crew import RayCrew
 from evaluators.dispatch import Dispatcher
 from evaluators.evaluator import EvaluatorSpec, weights_digest
@@ -140,12 +142,27 @@ class Evaluators:
             RuntimeError: if no weights were loaded yet.
             EvaluatorError: if a batch failed on three evaluators.
         """
+        return self._in_order("images", Job(architecture, range(len(self.spec.prompts))))
+
+    def pairs(self, architecture: Architecture, rows: range) -> Iterator[Pairs]:
+        """Latents of some prompts, and the decoder's pictures of them, a batch at a time.
+
+        No more are made ahead of those asked for than the workers have in hand. The pool has to
+        have been opened with :func:`evaluators.pair_maker.load_pair_maker`.
+
+        Raises:
+            RuntimeError: if no weights were loaded yet.
+            EvaluatorError: if a batch failed on three evaluators.
+        """
+        return self._in_order("pairs", Job(architecture, rows))
+
+    def _in_order(self, method: str, job: Job) -> Iterator[Any]:
+        """What evaluators answer to the batches of a job, in their order."""
         self._use_model()
-        batches = self._batches(Job(architecture, range(len(self.spec.prompts))))
-        early: dict[int, Tensor] = {}
+        early: dict[int, Any] = {}
         following = 0
-        for place, images in self._dispatcher.answers("images", batches):
-            early[place] = images
+        for place, answer in self._dispatcher.answers(method, self._batches(job)):
+            early[place] = answer
             while following in early:
                 yield early.pop(following)
                 following += 1

@@ -21,7 +21,7 @@ class Ticket:
 
     Attributes:
         worker: its number.
-        method: of the evaluator, ``scores`` or ``images``.
+        method: of the evaluator: ``scores``, ``images`` or ``pairs``.
         job: what it is called with.
     """
 

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 
-from evaluators.job import Job, Scores
+from evaluators.job import Job
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from evaluators.evaluator import EvaluatorSpec
-    from supernet.architecture import Architecture
 
 
 class WorkersEvaluator(Protocol):
     """What a worker needs of an evaluator, as :class:`evaluators.evaluator.Evaluator` has it.
+
+    Besides, it has the methods that tickets name, each of an architecture and a range of rows.
 
     Attributes:
         notes: what it had to change to go on, in words; the worker takes them away.
@@ -28,10 +29,6 @@ class WorkersEvaluator(Protocol):
     notes: list[str]
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None: ...
-
-    def scores(self, architecture: Architecture, rows: range) -> Scores: ...
-
-    def images(self, architecture: Architecture, rows: range) -> Tensor: ...
 
 
 # Makes an evaluator from its spec, the number of its CPU threads and its torch device.
@@ -105,17 +102,13 @@ class Worker:
             self._digest = model.digest
         return Home(ray.get_runtime_context().get_node_id(), os.getpid())
 
-    def scores(self, job: Job) -> Answer:
-        return self._answer(self._ready().scores(job.architecture, job.rows))
-
-    def images(self, job: Job) -> Answer:
-        return self._answer(self._ready().images(job.architecture, job.rows))
+    def work(self, method: str, job: Job) -> Answer:
+        """What a method of the evaluator says of a job."""
+        evaluator = self._ready()
+        value = getattr(evaluator, method)(job.architecture, job.rows)
+        notes, evaluator.notes = evaluator.notes, []
+        return Answer(value, tuple(notes))
 
     def _ready(self) -> WorkersEvaluator:
         assert self._evaluator is not None, "load comes first"
         return self._evaluator
-
-    def _answer(self, value: Any) -> Answer:
-        evaluator = self._ready()
-        notes, evaluator.notes = evaluator.notes, []
-        return Answer(value, tuple(notes))
