@@ -34,6 +34,7 @@ def train_decoder(
     seed: int,
     *,
     checkpoint: Path | None = None,
+    continue_from: Path | None = None,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> None:
     """Train the decoder of an autoencoder in place; it ends with the averaged weights.
@@ -48,6 +49,8 @@ def train_decoder(
         seed: of the pairs' order; tells this training from others.
         checkpoint: file to save to now and then and to resume from if it is there. A finished
             training leaves it behind, so that calling again does nothing.
+        continue_from: the checkpoint that an earlier training of the same decoder left, gone on
+            with where there is no ``checkpoint``.
         on_progress: called after each step with the number of steps done and the loss.
 
     Raises:
@@ -70,7 +73,7 @@ def train_decoder(
             total += loss.detach()
         return total
 
-    done = optimization.begin(checkpoint)
+    done = optimization.begin(checkpoint, continue_from)
     with _training(student, parameters.values(), settings):
         optimization.run(gradients, done, checkpoint, on_progress)
 

@@ -47,7 +47,7 @@ def measure_latency(
             inputs = example_inputs(unet, batch, height, width, context_length)
             runs.append(_prepare(profiler, unet, inputs))
         timers = [lambda run=run: profiler.time_ms(run) for run in runs]
-        return [median(times) for times in _in_turns(timers, repetitions)]
+        return [median(times) for times in in_turns(timers, repetitions)]
 
 
 def time_architectures(
@@ -93,7 +93,7 @@ def time_architectures(
         return take_turn
 
     with profiler.session():
-        return _in_turns([timer(architecture) for architecture in architectures], rounds)
+        return in_turns([timer(architecture) for architecture in architectures], rounds)
 
 
 def whole_turns(architectures: int, rounds: int) -> int:
@@ -101,7 +101,8 @@ def whole_turns(architectures: int, rounds: int) -> int:
     return architectures * (_WARM_UP_ROUNDS + rounds)
 
 
-def _in_turns(timers: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:
+def in_turns(timers: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:
+    """Timings of each after two rounds for warm-up, by rounds in which each is timed once."""
     turns = [[timer() for timer in timers] for _ in range(_WARM_UP_ROUNDS + rounds)]
     return [list(times) for times in zip(*turns[_WARM_UP_ROUNDS:], strict=True)]
 

@@ -16,6 +16,7 @@ from experiments.commands import (
     analyze,
     bench,
     compare,
+    distill,
     export,
     forecast,
     jobs,
@@ -42,6 +43,7 @@ app.command()(analyze.analyze)
 app.command()(profile.profile)
 app.add_typer(tables.app, name="tables")
 app.add_typer(train.app, name="train")
+app.add_typer(distill.app, name="distill")
 app.command()(forecast.forecast)
 app.command()(search.search)
 app.command()(sweep.sweep)

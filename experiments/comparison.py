@@ -20,7 +20,7 @@ from evaluators.scorers import CaptionAccuracy, Scorer, ScorerSettings
 from evaluators.whole_unets import measure_latency
 from experiments.progress import OnProgress
 from experiments.reference import Reference
-from latency_tables import TorchCpuProfiler
+from latency_tables import TableMetadata, TorchCpuProfiler
 from latency_tables.profilers.torch_cpu import DTYPES
 from supernet.architecture import Architecture
 
@@ -221,25 +221,25 @@ def compare(
     return Comparison(before, after, judges)
 
 
+def host_profiler(about: TableMetadata) -> TorchCpuProfiler:
+    """Times on this machine, under a table's conditions as far as it has them.
+
+    For a table of another runtime or device that is torch on the CPU: then only ratios compare.
+    """
+    on_cpu = about.runtime == "torch" and about.compute_unit in (None, "cpu")
+    if on_cpu and about.precision in DTYPES:
+        return TorchCpuProfiler(about.precision, about.threads, about.memory_format, about.compiled)
+    return TorchCpuProfiler()
+
+
 def _measure(
     unets: Sequence[UNet2DConditionModel], latency: TableLatency, repetitions: int
 ) -> list[float]:
-    """Copies of both UNets on this machine, under the table's conditions as far as it has them.
-
-    For a table of another runtime or device, both are timed with torch on the CPU at the table's
-    batch: then only their ratio compares.
-    """
-    about = latency.table.metadata
-    profiler = TorchCpuProfiler()
-    on_cpu = about.runtime == "torch" and about.compute_unit in (None, "cpu")
-    if on_cpu and about.precision in DTYPES:
-        profiler = TorchCpuProfiler(
-            about.precision, about.threads, about.memory_format, about.compiled
-        )
+    """Copies of both UNets on this machine, at the table's batch."""
     overhead = latency.inventory.overhead
     return measure_latency(
         [copy.deepcopy(unet) for unet in unets],
-        profiler,
+        host_profiler(latency.table.metadata),
         context_length=overhead.context_length,
         batch=overhead.batch,
         repetitions=repetitions,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args
 import tomli_w
 from pydantic import BaseModel, Field, ValidationError
 
+from experiments.decoder.section import DecoderSection
 from experiments.sections import (
     MAX_SEED,
     ComparisonSection,
@@ -59,6 +60,7 @@ class Experiment(Section):
     training: TrainingSection = TrainingSection()
     workers: WorkersSection = WorkersSection()
     comparison: ComparisonSection = ComparisonSection()
+    decoder: DecoderSection = DecoderSection()
     sweep: SweepSection | None = None
 
     def on_workers(self, count: int | None, address: str | None) -> Experiment:

@@ -1,4 +1,4 @@
-"""Measuring the rows that a latency table lacks for a UNet."""
+"""Measuring the rows that a latency table lacks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 
 from experiments.profilers import profiler_arguments
 from experiments.progress import track
-from experiments.unets import ChosenUNet
 from latency_tables import (
     BlockProfiler,
     BlockSignature,
@@ -55,6 +55,20 @@ class TableTarget:
         return self.folder / f"{self.name}.toml"
 
 
+class Profiled(Protocol):
+    """What parts are measured of: a UNet, or image decoders."""
+
+    @property
+    def arguments(self) -> str:
+        """What to type behind ``evounet profile`` to mean it."""
+        ...
+
+    @property
+    def signatures(self) -> list[BlockSignature]:
+        """Of all parts that may be asked for."""
+        ...
+
+
 def find_target(table: str, out: Path | None = None) -> TableTarget:
     """Where measured rows belong.
 
@@ -93,7 +107,7 @@ def _own_place(name: str) -> Path:
 
 
 def measure(
-    unet: ChosenUNet,
+    chosen: Profiled,
     target: TableTarget,
     profiler: BlockProfiler,
     *,
@@ -101,13 +115,13 @@ def measure(
     rounds: int = 30,
     console: Console,
 ) -> Mapping[BlockSignature, LatencyRow]:
-    """Measure every row that a search of a UNet can ask for and the table lacks, and save them.
+    """Measure every row that can be asked for and the table lacks, and save them.
 
     Rows are saved a few at a time, so that an interrupted measurement goes on when it is
     repeated.
 
     Args:
-        unet: whose parts are measured, shortcuts of removed ResNets included.
+        chosen: whose parts are measured.
         target: the table.
         profiler: runs the parts.
         again: measure the rows that the table has, too; calibrations fall away with them.
@@ -123,10 +137,10 @@ def measure(
         ValueError: if there are fewer than 2 timings of a part.
     """
     table = target.existing
-    metadata = _metadata(unet, target, profiler, rounds)
+    metadata = _metadata(chosen, target, profiler, rounds)
     if table is not None:
         table.check_conditions(metadata)
-    signatures = unet.inventory.all_signatures()
+    signatures = chosen.signatures
     absent = signatures if again or table is None else table.missing(signatures)
     if not absent:
         return {}
@@ -151,17 +165,17 @@ def measure(
 
 
 def write_packages(
-    unet: ChosenUNet, table: str | None, profiler: CoreMLProfiler, console: Console
+    chosen: Profiled, table: str | None, profiler: CoreMLProfiler, console: Console
 ) -> str:
     """Convert every part to Core ML, and say how the measurement goes on on a Mac.
 
     Args:
-        unet: whose parts.
+        chosen: whose parts.
         table: as the user named it; by default the Mac names it after itself.
         profiler: has the folder.
         console: shows progress.
     """
-    signatures = unet.inventory.all_signatures()
+    signatures = chosen.signatures
     with track(console, f"converting {len(signatures)} parts", len(signatures)) as on_progress:
         profiler.write_all(signatures, lambda done: on_progress(done, {}))
     name = [f"--table={table}"] if table is not None else []
@@ -170,12 +184,12 @@ def write_packages(
     return (
         f"{len(signatures)} packages and their manifest are in {profiler.packages}. Core ML runs "
         "on macOS alone: copy the folder to a Mac and measure them there with\n"
-        f"evounet profile {unet.arguments} {options}"
+        f"evounet profile {chosen.arguments} {options}"
     )
 
 
 def _metadata(
-    unet: ChosenUNet, target: TableTarget, profiler: BlockProfiler, rounds: int
+    chosen: Profiled, target: TableTarget, profiler: BlockProfiler, rounds: int
 ) -> TableMetadata:
     conditions = profiler.describe()
     options = shlex.join([f"--table={target.name}", *profiler_arguments(conditions)])
@@ -187,7 +201,7 @@ def _metadata(
             "were not timed"
         ),
         measured_at=date.today(),
-        command=f"evounet profile {unet.arguments} {options} --rounds={rounds}",
+        command=f"evounet profile {chosen.arguments} {options} --rounds={rounds}",
         **conditions,
     )
 

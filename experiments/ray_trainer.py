@@ -1,14 +1,13 @@
 """Trainings as data-parallel workers of a Ray cluster, by Ray Train.
 
-All workers call the same :func:`supernet.robust_training.train`, which shares every batch among
-them; checkpoints are that training's own files, reported to Ray, which keeps the last one in the
-storage and hands it out again when a worker has died.
+All workers do the same training, which shares every batch among them
+(:class:`supernet.optimization.Optimization`); checkpoints are that training's own files, reported
+to Ray, which keeps the last one in the storage and hands it out again when a worker has died.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -16,87 +15,75 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty
-from typing import Any
+from typing import Any, Generic
 
 import ray
 import ray.train
+import torch
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 from ray.util.queue import Queue
 from torch import Tensor
 
 from evaluators.evaluator import weights_digest
-from evaluators.pipelines import load_pipeline
-from experiments.data.settings import DataSettings
 from experiments.progress import OnProgress
 from experiments.scaling import ScalingSettings
-from experiments.trainer import LocalTrainer, TrainingJob
+from experiments.trainer import AnyJob, Job, OpenTrainer
 from supernet.checkpoint import load_tensors, save_tensors
 
 _STATE = "training.safetensors"  # of a training, in a checkpoint of Ray
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Task(Generic[Job]):
     """What every worker is told.
 
     Attributes:
-        pipeline: folder or Hugging Face id, to be found on every node.
-        data: what it trains on.
-        data_seed: which pictures, of the shapes world.
+        open_local: makes the worker's own trainer on its device.
         job: the training, without its weights.
         weights: reference to these.
         earlier: reference to tensors and metadata of an earlier training's state, or None.
         progress: where the first worker tells of its steps.
     """
 
-    pipeline: str
-    data: DataSettings
-    data_seed: int
-    job: TrainingJob
+    open_local: OpenTrainer[Job]
+    job: Job
     weights: Any
     earlier: Any
     progress: Queue
 
 
-class RayTrainer:
+class RayTrainer(Generic[Job]):
     """Trains on the workers of the Ray that is connected.
 
     Args:
-        pipeline: folder or Hugging Face id; it has to be there on every node.
-        data: what on; likewise.
-        data_seed: which pictures, of the shapes world.
+        open_local: makes a worker's own trainer on its device. It is sent to every node, where
+            what it loads has to be there.
         scaling: how many workers, on what, and where their checkpoints go.
     """
 
-    def __init__(
-        self, pipeline: str, data: DataSettings, data_seed: int, scaling: ScalingSettings
-    ) -> None:
-        self.pipeline = pipeline
-        self.data = data
-        self.data_seed = data_seed
+    def __init__(self, open_local: OpenTrainer[Job], scaling: ScalingSettings) -> None:
+        self.open_local = open_local
         self.scaling = scaling
 
     def train(
         self,
-        job: TrainingJob,
+        job: Job,
         checkpoint: Path,
         continue_from: Path | None,
         on_progress: OnProgress,
     ) -> dict[str, Tensor]:
-        """See :meth:`experiments.trainer.SupernetTrainer.train`.
+        """See :meth:`experiments.trainer.Trainer.train`.
 
         Raises:
             RuntimeError: if workers died more often than ``max_failures``.
         """
         if not job.settings.steps:  # there may still be copies to be made
-            trainer = LocalTrainer(load_pipeline(self.pipeline), self.data, self.data_seed)
-            return trainer.train(job, checkpoint, continue_from, on_progress)
+            local = self.open_local(torch.device("cpu"))
+            return local.train(job, checkpoint, continue_from, on_progress)
         progress = Queue(actor_options={"num_cpus": 0})
         task = _Task(
-            self.pipeline,
-            self.data,
-            self.data_seed,
+            self.open_local,
             replace(job, weights={}),
             ray.put(dict(job.weights)),
             None if continue_from is None else ray.put(load_tensors(continue_from)),
@@ -128,7 +115,7 @@ class RayTrainer:
             resources_per_worker={"CPU": 1, **({"GPU": 1} if self.scaling.use_gpu else {})},
         )
 
-    def _run_config(self, job: TrainingJob, checkpoint: Path) -> RunConfig:
+    def _run_config(self, job: Job, checkpoint: Path) -> RunConfig:
         return RunConfig(
             # The same name again goes on from the last checkpoint that was stored under it, so
             # it has to mean this training and no other.
@@ -144,9 +131,8 @@ def _beside(checkpoint: Path) -> Path:
     return checkpoint.absolute().with_suffix(".ray")
 
 
-def _digest(job: TrainingJob) -> str:
-    values = (job.settings.model_dump_json(), job.seed, job.growth, job.architecture.id)
-    text = json.dumps([*values, weights_digest(job.weights)])
+def _digest(job: AnyJob) -> str:
+    text = f"{job.identity} {weights_digest(job.weights)}"
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -170,9 +156,8 @@ def _tell(progress: Queue, on_progress: OnProgress) -> None:
 
 def _train_worker(config: Mapping[str, Any]) -> None:
     """What every worker of Ray Train runs."""
-    task: _Task = config["task"]
-    pipeline = load_pipeline(task.pipeline).to(get_device())
-    trainer = LocalTrainer(pipeline, task.data, task.data_seed)
+    task: _Task[Any] = config["task"]
+    trainer = task.open_local(get_device())
     first = ray.train.get_context().get_world_rank() == 0
     job = replace(task.job, weights=ray.get(task.weights))
     with tempfile.TemporaryDirectory() as name:
@@ -200,7 +185,7 @@ def _fetch_last(state: Path) -> None:
             shutil.copyfile(Path(stored) / _STATE, state)
 
 
-def _fetch_earlier(task: _Task, path: Path) -> Path | None:
+def _fetch_earlier(task: _Task[Any], path: Path) -> Path | None:
     """The state of an earlier training as a file."""
     if task.earlier is None:
         return None

@@ -1,17 +1,18 @@
-"""One training of a supernet after another, in this process."""
+"""Who trains, and one training of a supernet after another in this process."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
+import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from evaluators.pipelines import Pipeline
+from evaluators.pipelines import Pipeline, load_pipeline
 from experiments.data.opening import TrainingData, open_data
 from experiments.data.settings import DataSettings
 from experiments.data.shapes import ShapesData
@@ -21,7 +22,7 @@ from supernet.architecture import Architecture
 from supernet.growth import Growth, grow, load_weights
 from supernet.robust_training import train
 from supernet.supernet import Supernet
-from supernet.training_settings import TrainingSettings
+from supernet.training_settings import OptimizationSettings, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,43 @@ class TrainingJob:
     seed: int
     growth: Growth = "copy"
 
+    @property
+    def identity(self) -> str:
+        """Tells this training from others that begin with the same weights."""
+        text = self.settings.model_dump_json()
+        return f"{text} {self.seed} {self.growth} {self.architecture.id}"
 
-class SupernetTrainer(Protocol):
-    """Who does trainings: this process, or workers of Ray."""
+
+class AnyJob(Protocol):
+    """What all trainings have, as frozen dataclasses."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]: ...
+
+    @property
+    def settings(self) -> OptimizationSettings: ...
+
+    @property
+    def identity(self) -> str: ...
+
+
+Job = TypeVar("Job", bound=AnyJob)
+_Job = TypeVar("_Job", bound=AnyJob, contravariant=True)
+
+
+class Trainer(Protocol[_Job]):
+    """Who does trainings of one kind: this process, or workers of Ray."""
 
     def train(
         self,
-        job: TrainingJob,
+        job: _Job,
         checkpoint: Path,
         continue_from: Path | None,
         on_progress: OnProgress,
     ) -> dict[str, Tensor]:
-        """The supernet's weights after a training.
+        """The weights after a training.
 
         Args:
             job: what to do.
@@ -62,6 +88,10 @@ class SupernetTrainer(Protocol):
             on_progress: told of steps and loss.
         """
         ...
+
+
+OpenTrainer: TypeAlias = Callable[[torch.device], Trainer[Job]]
+SupernetTrainer: TypeAlias = Trainer[TrainingJob]
 
 
 class LocalTrainer:
@@ -87,7 +117,7 @@ class LocalTrainer:
         continue_from: Path | None,
         on_progress: OnProgress,
     ) -> dict[str, Tensor]:
-        """See :meth:`SupernetTrainer.train`."""
+        """See :meth:`Trainer.train`."""
         unet, settings = self.supernet.unet, job.settings
         load_weights(unet, job.weights)
         grow(unet, job.architecture, job.growth)
@@ -108,6 +138,13 @@ class LocalTrainer:
             )
             unet.requires_grad_(False)
         return {name: value.to("cpu", copy=True) for name, value in unet.state_dict().items()}
+
+
+def local_trainer(
+    pipeline: str, data: DataSettings, data_seed: int, device: torch.device
+) -> LocalTrainer:
+    """The trainer of a pipeline, folder or Hugging Face id, on a device."""
+    return LocalTrainer(load_pipeline(pipeline).to(device), data, data_seed)
 
 
 def training_data(pipeline: Pipeline, settings: DataSettings, seed: int) -> TrainingData:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,12 +12,12 @@ from diffusers import UNet2DConditionModel
 from pydantic import Field
 from torch import Tensor
 
-from evaluators.pipelines import Pipeline, load_pipeline
+from evaluators.pipelines import Pipeline
 from experiments.data.settings import DataSettings
 from experiments.progress import OnProgress
 from experiments.scaling import ScalingSettings
 from experiments.sections import TrainingSection
-from experiments.trainer import LocalTrainer, SupernetTrainer, TrainingJob, training_data
+from experiments.trainer import SupernetTrainer, TrainingJob, local_trainer, training_data
 from search.evaluations import unseen
 from search.evolution import Track
 from supernet.architecture import Architecture, Granularity
@@ -43,8 +44,8 @@ def open_trainer(
     if scaling.on_ray:
         from experiments.ray_trainer import RayTrainer  # takes seconds
 
-        return RayTrainer(pipeline, data, data_seed, scaling)
-    return LocalTrainer(load_pipeline(pipeline), data, data_seed)
+        return RayTrainer(partial(local_trainer, pipeline, data, data_seed), scaling)
+    return local_trainer(pipeline, data, data_seed, torch.device("cpu"))
 
 
 def check_training(pipeline: Pipeline, section: TrainingSection, seed: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from diffusers import UNet2DConditionModel
 
 from experiments.shapes.tokenizer import CONTEXT_LENGTH
+from latency_tables import BlockSignature
 from supernet.architecture import Architecture, BlockId, Granularity, UNetConfig, granularity_of
 from supernet.inventory import GUIDED_BATCH, Inventory, take_inventory, unet_config
 from supernet.spec import read_spec
@@ -49,6 +50,11 @@ class ChosenUNet:
     arguments: str
     inventory: Inventory
     architecture: Architecture
+
+    @property
+    def signatures(self) -> list[BlockSignature]:
+        """Of all parts that a search can ask for, shortcuts of removed ResNets included."""
+        return self.inventory.all_signatures()
 
 
 def choose_unet(

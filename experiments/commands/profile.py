@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.commands.unet_options import Batch, ContextLength, Granularity, one_unet
+from experiments.commands.unet_options import ContextLength, Granularity, one_unet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from experiments.decoder.choice import ChosenDecoders
     from experiments.profiling import TableTarget
     from experiments.unets import ChosenUNet
-    from latency_tables import BlockSignature, LatencyRow
+    from latency_tables import BlockSignature, LatencyRow, LatencyTable
 
 
 class Device(str, Enum):
@@ -85,16 +86,30 @@ def profile(
         Path | None,
         typer.Option(metavar="FOLDER", help="coreml: of the .mlpackage files and their manifest"),
     ] = None,
-    batch: Batch = 2,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="pictures per pass; 2 (one under guidance), of a decoder 1"),
+    ] = None,
     context_length: ContextLength = None,
     granularity: Granularity = None,
+    decoder: Annotated[
+        bool, typer.Option("--decoder", help="measure the image decoder in place of the UNet")
+    ] = False,
+    ratio: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SHARE",
+            help="with --decoder: also decoders with this share of the channels, 0.5 or one "
+            "for every stage, 1,0.5,0.5,0.25; repeat it for others",
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=2, help="timings of every part")] = 30,
     again: Annotated[
         bool,
         typer.Option(help="measure rows that are there already, too; calibrations fall away"),
     ] = False,
 ) -> None:
-    """Measure a UNet's parts on a device and put them into a latency table.
+    """Measure a UNet's, or an image decoder's, parts on a device and put them into a latency table.
 
     Only rows that the table lacks are measured. Interrupted, the same command
     goes on where it was. Let the machine do nothing else meanwhile.
@@ -106,6 +121,7 @@ def profile(
     """
     from rich.console import Console
 
+    from experiments.decoder.choice import choose_decoders, parse_ratios
     from experiments.profilers import ProfilerChoice, make_profiler, usual_table_name
     from experiments.profiling import find_target, measure, write_packages
     from experiments.unets import choose_unet
@@ -122,12 +138,16 @@ def profile(
         packages,
     )
     console = Console()
-    chosen = choose_unet(
-        one_unet(unet, unet_option),
-        batch=batch,
-        context_length=context_length,
-        granularity=granularity,
-    )
+    name = one_unet(unet, unet_option)
+    if ratio and not decoder:
+        raise ValueError("--ratio is for --decoder: add it, or leave --ratio out")
+    chosen: ChosenUNet | ChosenDecoders
+    if decoder:
+        chosen = choose_decoders(name, [parse_ratios(each) for each in ratio or []], batch or 1)
+    else:
+        chosen = choose_unet(
+            name, batch=batch or 2, context_length=context_length, granularity=granularity
+        )
     target = find_target(table, out) if table is not None else None
     if target is not None and target.existing is not None:
         choice = choice.completed_by(target.existing)
@@ -144,10 +164,11 @@ def profile(
 
 
 def _tell(
-    chosen: ChosenUNet, target: TableTarget, rows: Mapping[BlockSignature, LatencyRow]
+    chosen: ChosenUNet | ChosenDecoders,
+    target: TableTarget,
+    rows: Mapping[BlockSignature, LatencyRow],
 ) -> None:
     """What was measured, how far it can be trusted, and where it is."""
-    from evaluators.latency import TableLatency
     from experiments.table_views import print_table, rows_view
     from latency_tables import available_tables, noisy, read_table
 
@@ -158,13 +179,28 @@ def _tell(
             f"{len(shaky)} of {len(rows)} rows are noisy: their timings spread over more than "
             "15 % of the median; repeat with --again when the machine is quiet"
         )
-    latency = TableLatency(chosen.inventory, read_table(target.path))
-    full_ms = latency(chosen.inventory.full())
-    smallest_ms = latency(chosen.inventory.smallest())
-    typer.echo(
-        f"one pass of {chosen.name} by this table: {full_ms:.3f} ms, without any removable block "
-        f"{smallest_ms:.3f} ms"
-    )
+    typer.echo(_whole(chosen, read_table(target.path)))
     found = available_tables().get(target.name) == str(target.path)
     hint = "" if found else f" (name it by its path, or add {target.folder} to EVOUNET_TABLES)"
     typer.echo(f"table: {target.path}{hint}")
+
+
+def _whole(chosen: ChosenUNet | ChosenDecoders, table: LatencyTable) -> str:
+    """What whole passes take by the table, in words."""
+    from evaluators.decoder_latency import table_latency_ms
+    from evaluators.latency import TableLatency
+    from experiments.unets import ChosenUNet
+
+    if isinstance(chosen, ChosenUNet):
+        latency = TableLatency(chosen.inventory, table)
+        full_ms = latency(chosen.inventory.full())
+        smallest_ms = latency(chosen.inventory.smallest())
+        return (
+            f"one pass of {chosen.name} by this table: {full_ms:.3f} ms, without any removable "
+            f"block {smallest_ms:.3f} ms"
+        )
+    return "\n".join(
+        f"one pass of the decoder of {chosen.name} by this table: "
+        f"{table_latency_ms(each, table, chosen.batch):.3f} ms ({each})"
+        for each in chosen.architectures
+    )

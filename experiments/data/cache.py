@@ -16,6 +16,7 @@ from experiments.data.encoder import Conditioning, PipelineEncoder, added_cond_k
 from experiments.data.source import DataError, EpochOrder
 from supernet.batches import Batch, Batches
 
+_ANEW = "make the cache again in a new folder with 'evounet train cache'"
 EMPTY_CAPTION = -1  # its number; it is not among those of the shards
 
 
@@ -131,8 +132,12 @@ class CachedRows:
             yield "text_embeds"
 
 
-def open_shard(path: Path) -> Any:
-    """A safetensors file of a cache, mapped into memory.
+def open_shard(path: Path, anew: str = _ANEW) -> Any:
+    """A safetensors file, mapped into memory.
+
+    Args:
+        path: of the file.
+        anew: how it is made again, for the message.
 
     Raises:
         DataError: naming the file, if it is missing or damaged.
@@ -141,6 +146,5 @@ def open_shard(path: Path) -> Any:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise DataError(
-            f"{path}: cannot be read as safetensors ({error}); copy it again, or make the cache "
-            "again in a new folder with 'evounet train cache'"
+            f"{path}: cannot be read as safetensors ({error}); copy it again, or {anew}"
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from experiments.data.settings import DataSettings
 from experiments.models import pipeline_source
 from experiments.ray_trainer import RayTrainer
 from experiments.scaling import ScalingSettings
-from experiments.trainer import LocalTrainer, SupernetTrainer, TrainingJob
+from experiments.trainer import LocalTrainer, SupernetTrainer, TrainingJob, local_trainer
 from supernet.block_dropping import BlockDropping
 from supernet.checkpoint import load_tensors
 from supernet.inventory import take_inventory, unet_config
@@ -88,7 +89,7 @@ def distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
 
 def workers(folder: Path, **changes: Any) -> RayTrainer:
     scaling = ScalingSettings(workers=2, storage_path=str(folder / "storage"), **changes)
-    return RayTrainer(PIPELINE, DATA, 0, scaling)
+    return RayTrainer(partial(local_trainer, PIPELINE, DATA, 0), scaling)
 
 
 @pytest.mark.usefixtures("two_cpus")

@@ -1,0 +1,125 @@
+"""Which image decoders a command means, without their weights."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from diffusers import AutoencoderKL
+
+from distillation.decoder_architecture import DecoderArchitecture, DecoderError
+from distillation.decoder_parts import decoder_parts, latent_size
+from distillation.efficient_autoencoder import autoencoder_config
+from experiments.models import SHAPES, pipeline_source
+from experiments.unets import CONFIGS
+from latency_tables import BlockSignature
+
+BUILT_IN = (SHAPES, "sd15", "sd21", "sdxl")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+Ratios = float | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ChosenDecoders:
+    """A teacher's decoder and narrower ones.
+
+    Attributes:
+        name: of the teacher, as the user gave it.
+        arguments: what to type behind ``evounet profile`` to mean them.
+        architectures: the teacher's own first.
+        batch: pictures per pass.
+    """
+
+    name: str
+    arguments: str
+    architectures: tuple[DecoderArchitecture, ...]
+    batch: int
+
+    @property
+    def signatures(self) -> list[BlockSignature]:
+        """Of all parts of all of them, each once."""
+        parts = chain.from_iterable(
+            decoder_parts(each, self.batch, *latent_size(each)) for each in self.architectures
+        )
+        return list(dict.fromkeys(part.signature for part in parts))
+
+
+def choose_decoders(name: str, ratios: Sequence[Ratios] = (), batch: int = 1) -> ChosenDecoders:
+    """Find the decoder of a pipeline, and narrower ones.
+
+    Args:
+        name: one of :data:`BUILT_IN`, the folder of a pipeline or an autoencoder, or a pipeline's
+            Hugging Face id.
+        ratios: shares of the channels, of all stages or of each; those of the narrower ones.
+        batch: pictures per pass.
+
+    Raises:
+        DecoderError: if there is no such decoder, or it cannot be that narrow.
+    """
+    teacher = DecoderArchitecture.full(autoencoder_config(_config(name)))
+    narrower = [teacher.narrowed(ratio) for ratio in ratios]
+    options = [] if batch == 1 else ["--batch", str(batch)]
+    options += chain.from_iterable(("--ratio", ratio_text(ratio)) for ratio in ratios)
+    arguments = shlex.join([name, "--decoder", *options])
+    architectures = tuple(dict.fromkeys([teacher, *narrower]))
+    return ChosenDecoders(name, arguments, architectures, batch)
+
+
+def parse_ratios(text: str) -> Ratios:
+    """``"0.5"`` or ``"1,0.5,0.5,0.25"``.
+
+    Raises:
+        DecoderError: if it is neither.
+    """
+    try:
+        shares = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise DecoderError(f"--ratio {text}: write it like 0.5 or 1,0.5,0.5,0.25") from None
+    return shares[0] if len(shares) == 1 else shares
+
+
+def ratio_text(ratio: Ratios) -> str:
+    """The inverse of :func:`parse_ratios`."""
+    return ",".join(f"{each:g}" for each in (ratio if isinstance(ratio, tuple) else (ratio,)))
+
+
+def _config(name: str) -> Mapping[str, Any]:
+    if name in BUILT_IN and name != SHAPES:
+        return _read(CONFIGS / f"{name}-vae.json")
+    path = Path(pipeline_source(name))
+    for folder in (path / "vae", path):
+        if (folder / "config.json").exists():
+            return _read(folder / "config.json")
+    if not _HUB_ID.fullmatch(name) or path.parent.exists():
+        raise DecoderError(
+            f"unknown decoder '{name}'; give one of {', '.join(BUILT_IN)}, the folder of a "
+            "pipeline or an autoencoder, or a Hugging Face id"
+        )
+    try:
+        config: Mapping[str, Any] = AutoencoderKL.load_config(name, subfolder="vae")
+    except (OSError, ValueError) as error:
+        raise DecoderError(
+            f"'{name}' is no folder here, and its vae/config.json cannot be had from the Hugging "
+            f"Face Hub ({' '.join(str(error).split())[:200]}); correct the name or go online"
+        ) from error
+    return config
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DecoderError(f"{path}: not readable as JSON ({error}); write it again") from error
+    kind = value.get("_class_name") if isinstance(value, dict) else None
+    if kind != AutoencoderKL.__name__:
+        raise DecoderError(
+            f"{path}: field '_class_name' is {kind!r}; give the configuration of an AutoencoderKL"
+        )
+    return dict(value)

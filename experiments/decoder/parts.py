@@ -1,0 +1,133 @@
+"""What the distillation of a decoder works with, loaded and checked before anything is written."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from itertools import chain, product
+
+from distillation.decoder_architecture import DecoderArchitecture
+from distillation.efficient_autoencoder import autoencoder_config
+from distillation.picture_loss import Distance, open_lpips
+from evaluators.decoder_latency import table_latency_ms
+from evaluators.evaluator import EvaluatorSpec
+from evaluators.pipelines import Pipeline, load_pipeline
+from evaluators.prompts import PromptSet
+from evaluators.scorers import Scorer
+from experiments.decoder.candidates import within_limits
+from experiments.decoder.choice import ratio_text
+from experiments.decoder.drawing import random_prompts
+from experiments.decoder.section import DecoderSection, SizesSection
+from experiments.experiment import Experiment
+from experiments.models import pipeline_source, scorer_settings
+from experiments.prompts import check_disjoint, prompt_set
+from experiments.reference import Reference, find_reference
+from latency_tables import LatencyTable, load_table
+from supernet.architecture import Architecture
+from supernet.distributed import Workers
+from supernet.inventory import take_inventory, unet_config
+from supernet.optimization import parts_of_batch
+
+
+@dataclass(frozen=True)
+class DecoderParts:
+    """What the distillation of a decoder works with, loaded and checked.
+
+    Attributes:
+        experiment: what was asked for.
+        pipeline: the teacher in fp32.
+        unet: its whole UNet, which draws the latents.
+        teacher: sizes of its decoder.
+        candidates: sizes to choose among; one if nothing is searched.
+        pairs: what the training's latents are drawn with.
+        held_out: likewise, of those that candidates are measured on.
+        comparison: likewise, of the last comparison.
+        scorer: the judge of its pictures.
+        reference: what FID and KID compare with, if anything.
+        tables: to tell latencies by, with rows for all of these decoders.
+        lpips: the perceptual distance, where it is measured.
+    """
+
+    experiment: Experiment
+    pipeline: Pipeline
+    unet: Architecture
+    teacher: DecoderArchitecture
+    candidates: tuple[DecoderArchitecture, ...]
+    pairs: EvaluatorSpec
+    held_out: EvaluatorSpec
+    comparison: EvaluatorSpec
+    scorer: Scorer
+    reference: Reference | None
+    tables: tuple[LatencyTable, ...]
+    lpips: Distance | None
+
+    @property
+    def section(self) -> DecoderSection:
+        return self.experiment.decoder
+
+
+def sized(teacher: DecoderArchitecture, sizes: SizesSection) -> DecoderArchitecture:
+    """The decoder that a section of an experiment describes.
+
+    Raises:
+        DecoderError: if there can be none.
+    """
+    most = sizes.resnets or max(teacher.resnets)
+    smaller = teacher.narrowed(sizes.ratio).shortened(most, sizes.mid_resnets)
+    return smaller if sizes.attention else smaller.without_attention()
+
+
+def _ratios(section: DecoderSection) -> list[float | tuple[float, ...]]:
+    return [sizes.ratio for sizes in section.search.candidates or (section.sizes,)]
+
+
+def prepare(experiment: Experiment) -> DecoderParts:
+    """Load and check everything; writes nothing.
+
+    Raises:
+        ValueError: in one line, if anything that is needed is missing, damaged or does not fit.
+    """
+    section = experiment.decoder
+    parts_of_batch(section.training, Workers(count=section.workers))
+    count = section.pairs.count
+    if section.pairs.stream:
+        count = section.training.steps * section.training.batch_size
+    prompts = random_prompts(section.pairs.prompts, count)
+    held_out = prompt_set(experiment.evaluation.prompts, "validation").first(section.pairs.held_out)
+    comparison = prompt_set(experiment.comparison.prompts, "test")
+    for own in (held_out, comparison):
+        check_disjoint(prompts, own)
+    pipeline = load_pipeline(pipeline_source(experiment.model.pipeline))
+    teacher = DecoderArchitecture.full(autoencoder_config(pipeline.vae))
+    candidates = [sized(teacher, sizes) for sizes in section.search.candidates]
+    if not candidates:
+        candidates = [sized(teacher, section.sizes)]
+    measured = chain.from_iterable(("--ratio", ratio_text(r)) for r in _ratios(section))
+    command = shlex.join([experiment.model.pipeline, "--decoder", *measured])
+    tables = tuple(load_table(name, unet=command) for name in experiment.latency.tables)
+    for table, architecture in product(tables, [teacher, *candidates]):
+        table_latency_ms(architecture, table)  # raises if rows are missing
+    if len(candidates) > 1:
+        within_limits(candidates, teacher, tables[0], section.search)
+    device = pipeline.device
+    judge = scorer_settings(experiment.evaluation.scorer)
+
+    def spec(drawn: PromptSet) -> EvaluatorSpec:
+        source = pipeline_source(experiment.model.pipeline)
+        return EvaluatorSpec(source, judge, drawn, section.pairs.sampling)
+
+    section.training.loss.open(device)  # only to hear of a fault early
+    return DecoderParts(
+        experiment,
+        pipeline,
+        take_inventory(unet_config(pipeline.unet)).full(),
+        teacher,
+        tuple(dict.fromkeys(candidates)),
+        spec(prompts),
+        spec(held_out),
+        spec(comparison),
+        judge.open(comparison),
+        find_reference(experiment.comparison),
+        tables,
+        None if section.lpips is None else open_lpips(section.lpips, device),
+    )

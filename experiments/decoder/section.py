@@ -1,0 +1,128 @@
+"""The section ``[decoder]`` of an experiment file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from distillation.decoder_training import DecoderTraining
+from evaluators.generation import SamplingSettings
+from experiments.scaling import ScalingSettings
+from experiments.sections import MAX_SEED, Section
+
+
+class PairPromptsSection(Section):
+    """Prompts that pairs are drawn from, again and again if there are more pairs.
+
+    Attributes:
+        source: ``shapes`` (captions of the world) or a file, as for ``evaluation.prompts``.
+        skip: how many prompts of a file to pass over first.
+        count: how many of them; all of a file, 4096 of the world by default.
+        seed: of noise and order (and of the captions, in the shapes world).
+    """
+
+    source: str = "shapes"
+    skip: int = Field(0, ge=0)
+    count: int | None = Field(None, ge=1)
+    seed: int = Field(2, ge=0, le=MAX_SEED)
+
+
+class PairsSection(Section):
+    """The synthetic data: latents of random prompts, and the teacher's pictures of them.
+
+    Attributes:
+        prompts: which; random ones of them are drawn.
+        count: pairs to make.
+        sampling: how latents are drawn.
+        shard_size: pairs of one file; what is lost at most when a run is killed.
+        stream: make pairs while training goes on and store none: every one is used once, and
+            there are as many as the training takes.
+        held_out: pairs of ``evaluation.prompts`` that candidates are measured on.
+    """
+
+    prompts: PairPromptsSection = PairPromptsSection()
+    count: int = Field(4096, ge=1)
+    sampling: SamplingSettings = SamplingSettings()
+    shard_size: int = Field(256, ge=1)
+    stream: bool = False
+    held_out: int = Field(32, ge=1)
+
+
+class SizesSection(Section):
+    """One decoder; what is left out is as in the teacher.
+
+    Attributes:
+        ratio: share of the channels, of all stages or of each in forward order.
+        resnets: at most so many in every stage.
+        mid_resnets: at most so many in the middle part.
+        attention: whether the middle part keeps its self-attention.
+    """
+
+    ratio: float | tuple[float, ...] = 0.5
+    resnets: int | None = Field(None, ge=1)
+    mid_resnets: int = Field(2, ge=0, le=2)
+    attention: bool = True
+
+
+class DecoderSearchSection(Section):
+    """Which sizes are tried by short trainings; without candidates, ``decoder.sizes`` is taken.
+
+    Attributes:
+        candidates: sizes to choose among.
+        max_latency: share of the teacher's latency, by the first table, that one may take.
+        max_parameters: likewise, of the teacher's parameters.
+        steps: of the longest of the short trainings.
+        reduction: successive halving keeps one of so many candidates at every rung (ASHA).
+        first_rung: steps after which the worst are left.
+        concurrent: candidates trained at a time. With more than one, which are left depends on
+            which was faster.
+    """
+
+    candidates: tuple[SizesSection, ...] = ()
+    max_latency: float = Field(1.0, gt=0)
+    max_parameters: float = Field(1.0, gt=0)
+    steps: int = Field(400, ge=1)
+    reduction: int = Field(2, ge=2)
+    first_rung: int = Field(100, ge=1)
+    concurrent: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _rungs(self) -> DecoderSearchSection:
+        if self.first_rung > self.steps:
+            raise ValueError(f"first_rung {self.first_rung} is more than steps {self.steps}")
+        return self
+
+
+class DecoderSection(Section, ScalingSettings):
+    """An efficient image decoder for the experiment's pipeline.
+
+    Attributes:
+        pairs: what it is trained on.
+        sizes: of it, where they are not searched.
+        search: of its sizes.
+        training: the long one; the short ones of the search differ in their steps alone.
+        lpips: also measure LPIPS, by the features of this network.
+    """
+
+    pairs: PairsSection = PairsSection()
+    sizes: SizesSection = SizesSection()
+    search: DecoderSearchSection = DecoderSearchSection()
+    training: DecoderTraining = DecoderTraining(
+        steps=4000, batch_size=16, warmup_steps=100, precision="fp32"
+    )
+    lpips: Literal["alex", "vgg", "squeeze"] | None = None
+
+    @model_validator(mode="after")
+    def _what_is_streamed(self) -> DecoderSection:
+        if self.pairs.stream and self.on_ray:
+            raise ValueError(
+                "pairs that are streamed are not shared among workers: set pairs.stream = false, "
+                "or workers = 1 without GPUs"
+            )
+        if self.pairs.stream and self.search.candidates:
+            raise ValueError(
+                "candidates are compared on the same pairs: set pairs.stream = false, or leave "
+                "search.candidates out"
+            )
+        return self

@@ -1,0 +1,44 @@
+"""Pairs: the pipeline's latents with its own decoder's pictures of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from small_models import PROMPTS, SAMPLING
+
+from evaluators.evaluator import EvaluatorSpec
+from evaluators.generation import encode_prompts, generate
+from evaluators.pair_maker import PairMaker, part_of
+from evaluators.pipelines import load_pipeline
+
+ROWS = range(1, 3)
+
+
+def test_the_pictures_are_the_pipeline_s(spec: EvaluatorSpec) -> None:
+    maker = PairMaker(spec)
+    pairs = maker.pairs(maker.supernet.full(), ROWS)
+    pipeline, prompts = load_pipeline(spec.pipeline), part_of(PROMPTS, ROWS)
+    expected = generate(pipeline, prompts, encode_prompts(pipeline, prompts), SAMPLING)
+    torch.testing.assert_close((pairs.pictures / 2 + 0.5).clamp(0, 1), expected)
+    assert pairs.latents.shape[0] == len(ROWS)
+
+
+def test_teachers_decode_in_fp32_whatever_draws(spec: EvaluatorSpec) -> None:
+    rounded = replace(spec, sampling=SAMPLING.model_copy(update={"precision": "bf16"}))
+    maker = PairMaker(rounded)
+    pairs = maker.pairs(maker.supernet.full(), ROWS)
+    vae = load_pipeline(spec.pipeline).vae
+    with torch.no_grad():
+        expected = vae.decode(pairs.latents / vae.config.scaling_factor).sample
+    assert torch.equal(pairs.pictures, expected)
+
+
+def test_every_batch_has_noise_of_its_own() -> None:
+    first, second = part_of(PROMPTS, range(0, 2)), part_of(PROMPTS, range(2, 4))
+    assert first.prompts == PROMPTS.prompts[:2]
+    assert second.prompts == PROMPTS.prompts[2:4]
+    shape = (4, 2, 2)
+    assert not torch.equal(first.noise(range(2), shape), second.noise(range(2), shape))
+    again = part_of(PROMPTS, range(0, 2))
+    assert torch.equal(first.noise(range(2), shape), again.noise(range(2), shape))
