@@ -11,6 +11,7 @@ from experiments.shapes.base import JUDGE, PIPELINE
 SHAPES = "shapes"
 SHAPES_MODELS = Path(__file__).parent / "shapes" / "models"
 SUPERNET_WEIGHTS = "supernet.safetensors"
+SHAPES_DECODER = SHAPES_MODELS / "decoder"  # an autoencoder with an efficient one
 
 
 def pipeline_source(name: str) -> str:

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 BENCHMARKS = (
+    "decoder",
     "evaluator",
     "racing",
     "robustness",

@@ -76,6 +76,7 @@ def resume(
     """
     from rich.console import Console
 
+    from experiments.decoder.folder import refuse_decoders
     from experiments.run_folder import RunFolder
     from experiments.run_log import RunLog
     from experiments.search_parts import prepare
@@ -85,6 +86,7 @@ def resume(
     if is_sweep(run):
         resume_sweep(run, workers, address)
         return
+    refuse_decoders(run)
     folder = RunFolder(run)
     resolved = folder.load_experiment().on_workers(workers, address)
     log = RunLog(Console(), folder.log)

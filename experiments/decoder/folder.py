@@ -41,3 +41,15 @@ class DecoderFolder(RunFolder):
         """Create the folder, unless there is a run to go on with."""
         if overwrite or not self.experiment.exists():
             self.create(experiment)
+
+
+def refuse_decoders(path: Path) -> None:
+    """See that a run folder is none of a decoder, which is no search to go on with.
+
+    Raises:
+        RunFolderError: if it is.
+    """
+    if DecoderFolder(path).comparison.exists():
+        raise RunFolderError(
+            f"{path}: is the run of a decoder; call 'evounet distill decoder' again as before"
+        )
