@@ -78,7 +78,8 @@ class TableContract:
         assert math.isclose(table.latency_ms(signatures * 2), 2 * math.fsum(medians))
 
     def test_all_absent_rows_are_named_at_once(self, table: LatencyTable) -> None:
-        absent = [replace(each, batch=10_007) for each in list(table.rows)[:3]]
+        # A part may be there at several batches, and would then be absent once alone.
+        absent = list(dict.fromkeys(replace(each, batch=10_007) for each in table.rows))[:3]
         assert not table.covers(absent)
         error = _raised(MissingRowsError, lambda: table.latency_ms([*table.rows, *absent]))
         assert list(error.signatures) == absent

@@ -7,21 +7,17 @@ import json
 from pathlib import Path
 
 from diffusers import AutoencoderKL
-from rich.console import Console
 
 from evaluators.evaluator import EvaluatorSpec
 from evaluators.generation import SamplingSettings
-from evaluators.pool import Evaluators
 from evaluators.prompts import PromptSet
 from experiments.data.source import EpochOrder
 from experiments.decoder.section import PairPromptsSection
 from experiments.decoder.stored_pairs import Origin, PairStore, decoder_digest
 from experiments.experiment import ExperimentError
 from experiments.models import SHAPES
-from experiments.progress import track
 from experiments.prompt_files import read_prompts
 from experiments.shapes.scene import sample_scenes
-from supernet.architecture import Architecture
 
 _CAPTIONS = 4096  # of the shapes world, by default
 
@@ -88,20 +84,3 @@ def open_store(
 def _digest(prompts: PromptSet, sampling: SamplingSettings) -> str:
     text = json.dumps([prompts.id, sampling.model_dump()])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def fill(
-    store: PairStore, evaluators: Evaluators, full: Architecture, name: str, console: Console
-) -> None:
-    """Make the pairs that a store lacks.
-
-    Args:
-        store: where they go.
-        evaluators: make them.
-        full: the pipeline's own UNet.
-        name: of the pairs, for people.
-        console: shows progress.
-    """
-    if store.left:
-        with track(console, f"{name} pairs", store.left) as on_progress:
-            store.fill(lambda rows: evaluators.pairs(full, rows), on_progress)

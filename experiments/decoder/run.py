@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -16,6 +17,7 @@ from distillation.decoder_parts import parameters
 from distillation.efficient_autoencoder import EfficientAutoencoderKL
 from distillation.inheritance import inherit
 from evaluators.decoder_latency import measure_decoders, table_latency_ms
+from evaluators.evaluator import EvaluatorSpec
 from evaluators.generation import latent_shape
 from evaluators.job import Scores
 from evaluators.pair_maker import load_pair_maker
@@ -23,7 +25,7 @@ from evaluators.pool import EvaluatorPool
 from evaluators.ray_session import ray_session
 from experiments.comparison import Pictures, host_profiler, measure_distances
 from experiments.decoder.candidates import best_of, outcome_table, within_limits
-from experiments.decoder.drawing import fill, open_store
+from experiments.decoder.drawing import open_store
 from experiments.decoder.folder import DecoderFolder
 from experiments.decoder.measures import (
     DecoderComparison,
@@ -34,7 +36,7 @@ from experiments.decoder.measures import (
 )
 from experiments.decoder.parts import DecoderParts
 from experiments.decoder.search import ShortTraining, rungs_of, short_settings, try_candidates
-from experiments.decoder.stored_pairs import StoredPairs
+from experiments.decoder.stored_pairs import PairStore, StoredPairs
 from experiments.decoder.trainer import (
     DecoderJob,
     DecoderTrainer,
@@ -55,15 +57,20 @@ def distill(parts: DecoderParts, folder: DecoderFolder, log: RunLog) -> DecoderC
     (``vae``) and ``result.json``.
     """
     trained = folder.checkpoints / "decoder.safetensors"
-    with _open_pool(parts) as pool:
-        _draw(parts, folder, pool, log)
-        architecture = parts.candidates[0]
-        if parts.section.pairs.stream and not trained.exists():
-            save_tensors(trained, _train_streamed(parts, folder, pool, architecture, log), {})
+    architecture = parts.candidates[0]
+    lacking = [each for each in _stores(parts, folder) if each.store.left]
+    streams = parts.section.pairs.stream and not trained.exists()
+    if lacking or streams:
+        with _open_pool(parts) as pool:
+            for each in lacking:
+                _draw(each, parts, pool, log)
+            if streams:
+                save_tensors(trained, _train_streamed(parts, folder, pool, architecture, log), {})
     if len(parts.candidates) > 1:
         architecture = _choose(parts, folder, log)
     if not trained.exists():
         save_tensors(trained, _train_stored(parts, folder, architecture, log), {})
+    _state(folder).unlink(missing_ok=True)
     weights, _ = load_tensors(trained)
     student = with_decoder(parts, architecture, weights)
     student.save_pretrained(folder.vae)
@@ -93,26 +100,36 @@ def _open_pool(parts: DecoderParts) -> EvaluatorPool:
     )
 
 
-def _draw(parts: DecoderParts, folder: DecoderFolder, pool: EvaluatorPool, log: RunLog) -> None:
-    """Make the pairs that are missing."""
+@dataclass(frozen=True)
+class _Wanted:
+    """Pairs that a run needs, for people by ``name``, and what draws them."""
+
+    name: str
+    spec: EvaluatorSpec
+    store: PairStore
+
+
+def _stores(parts: DecoderParts, folder: DecoderFolder) -> list[_Wanted]:
+    """All that a run needs, whether they are there or not."""
     wanted = [("comparison", folder.comparison, parts.comparison)]
     if len(parts.candidates) > 1:
         wanted.append(("held-out", folder.held_out, parts.held_out))
     if not parts.section.pairs.stream:
         wanted.append(("training", folder.pairs, parts.pairs))
-    for name, place, spec in wanted:
-        store = open_store(
-            place,
-            spec,
-            parts.pipeline.vae,
-            latent_shape(parts.pipeline),
-            parts.section.pairs.shard_size,
-        )
-        if store.left:
-            evaluators = pool.evaluators(spec)
-            evaluators.load_weights(parts.pipeline.unet.state_dict())
-            fill(store, evaluators, parts.unet, name, log.console)
-            log.say(f"{name}: {len(spec.prompts)} pairs in {place}")
+    shape, size = latent_shape(parts.pipeline), parts.section.pairs.shard_size
+    return [
+        _Wanted(name, spec, open_store(place, spec, parts.pipeline.vae, shape, size))
+        for name, place, spec in wanted
+    ]
+
+
+def _draw(wanted: _Wanted, parts: DecoderParts, pool: EvaluatorPool, log: RunLog) -> None:
+    """Make the pairs that a store lacks."""
+    store, evaluators = wanted.store, pool.evaluators(wanted.spec)
+    evaluators.load_weights(parts.pipeline.unet.state_dict())
+    with track(log.console, f"{wanted.name} pairs", store.left) as told:
+        store.fill(lambda rows: evaluators.pairs(parts.unet, rows), told)
+    log.say(f"{wanted.name}: {store.index.pairs} pairs in {store.folder}")
 
 
 def _choose(parts: DecoderParts, folder: DecoderFolder, log: RunLog) -> DecoderArchitecture:
@@ -126,6 +143,7 @@ def _choose(parts: DecoderParts, folder: DecoderFolder, log: RunLog) -> DecoderA
         short_settings(parts.section.training, section),
         parts.experiment.seed,
         rungs_of(section),
+        parts.section.use_gpu,
     )
     address = parts.experiment.workers.address
     with track(log.console, "trying decoders", len(candidates)) as told:

@@ -43,6 +43,7 @@ class ShortTraining:
         settings: of the training; it keeps no average of the weights.
         seed: of the order of pairs.
         rungs: steps after which candidates are compared; the last is the training's end.
+        use_gpu: one GPU for each candidate.
     """
 
     pipeline: str
@@ -51,6 +52,7 @@ class ShortTraining:
     settings: DecoderTraining
     seed: int
     rungs: tuple[int, ...]
+    use_gpu: bool = False
 
     @property
     def digest(self) -> str:
@@ -103,8 +105,9 @@ def try_candidates(
     )
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     with ray_session(section.concurrent, address), tempfile.TemporaryDirectory() as scratch:
+        each = tune.with_parameters(_try, training=training, candidates=candidates, known=known)
         results = tune.Tuner(
-            tune.with_parameters(_try, training=training, candidates=candidates, known=known),
+            tune.with_resources(each, {"cpu": 1, "gpu": int(training.use_gpu)}),
             param_space={"candidate": tune.grid_search(list(range(len(candidates))))},
             tune_config=tune.TuneConfig(
                 scheduler=scheduler, max_concurrent_trials=section.concurrent
@@ -170,7 +173,8 @@ def _try(
             tune.report({"step": step, "psnr_db": psnr_db})
         return
     torch.set_num_threads(1)
-    teacher = load_pipeline(training.pipeline).vae
+    device = "cuda" if training.use_gpu else "cpu"
+    teacher = load_pipeline(training.pipeline).vae.to(device)
     pairs, held_out = (StoredPairs(each, teacher) for each in (training.pairs, training.held_out))
     measured = held_out.rows(list(range(len(held_out))))
     student = inherit(teacher, candidates[config["candidate"]].architecture)
