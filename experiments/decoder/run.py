@@ -44,6 +44,7 @@ from experiments.decoder.trainer import (
     StreamedPairs,
     open_trainer,
 )
+from experiments.fault_log import FaultLog
 from experiments.progress import track
 from experiments.run_log import RunLog
 from search.state import write_atomically
@@ -61,7 +62,7 @@ def distill(parts: DecoderParts, folder: DecoderFolder, log: RunLog) -> DecoderC
     lacking = [each for each in _stores(parts, folder) if each.store.left]
     streams = parts.section.pairs.stream and not trained.exists()
     if lacking or streams:
-        with _open_pool(parts) as pool:
+        with _open_pool(parts, folder, log) as pool:
             for each in lacking:
                 _draw(each, parts, pool, log)
             if streams:
@@ -89,13 +90,14 @@ def with_decoder(
     return student
 
 
-def _open_pool(parts: DecoderParts) -> EvaluatorPool:
+def _open_pool(parts: DecoderParts, folder: DecoderFolder, log: RunLog) -> EvaluatorPool:
     workers = parts.experiment.workers
     return EvaluatorPool(
         workers.count,
         needed=workers.min_count,
         placement=workers.placement,
         address=workers.address,
+        on_event=FaultLog(folder.faults, log),
         factory=load_pair_maker,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from random_pairs import store_pairs
 
 from distillation.decoder_architecture import DecoderArchitecture
 from distillation.decoder_training import DecoderTraining
+from evaluators.ray_session import ray_session
 from experiments.decoder.candidates import (
     Candidate,
     Outcome,
@@ -120,6 +122,11 @@ def test_a_search_that_is_gone_on_with_ends_alike(training: ShortTraining, tmp_p
     def search() -> list[Outcome]:
         return try_candidates(CANDIDATES, training, section, folder, None, lambda *_: None)
 
+    with ray_session(1):
+        _check_both(search, folder)
+
+
+def _check_both(search: Callable[[], list[Outcome]], folder: Path) -> None:
     whole = search()
     assert whole[0].steps == (2, 4), "the first one is compared with nobody"
     assert whole[1].steps in ((2,), (2, 4))
