@@ -7,6 +7,9 @@ from dataclasses import replace
 import torch
 from small_models import PROMPTS, SAMPLING
 
+from distillation.decoder_architecture import DecoderArchitecture
+from distillation.efficient_autoencoder import autoencoder_config
+from distillation.inheritance import inherit
 from evaluators.evaluator import EvaluatorSpec
 from evaluators.generation import encode_prompts, generate
 from evaluators.pair_maker import PairMaker, part_of
@@ -42,3 +45,19 @@ def test_every_batch_has_noise_of_its_own() -> None:
     assert not torch.equal(first.noise(range(2), shape), second.noise(range(2), shape))
     again = part_of(PROMPTS, range(0, 2))
     assert torch.equal(first.noise(range(2), shape), again.noise(range(2), shape))
+
+
+def test_sdxl_draws_with_a_smaller_decoder_and_makes_pairs(
+    sdxl_folder: str, spec: EvaluatorSpec
+) -> None:
+    maker = PairMaker(replace(spec, pipeline=sdxl_folder))
+    pairs = maker.pairs(maker.supernet.full(), ROWS)
+    pipeline, prompts = load_pipeline(sdxl_folder), part_of(PROMPTS, ROWS)
+    full = DecoderArchitecture.full(autoencoder_config(pipeline.vae))
+    pipeline.vae = inherit(pipeline.vae, full)
+    drawn = generate(pipeline, prompts, encode_prompts(pipeline, prompts), SAMPLING)
+    torch.testing.assert_close((pairs.pictures / 2 + 0.5).clamp(0, 1), drawn)
+    pipeline.vae = inherit(load_pipeline(sdxl_folder).vae, full.narrowed(0.5))
+    smaller = generate(pipeline, prompts, encode_prompts(pipeline, prompts), SAMPLING)
+    assert smaller.shape == drawn.shape
+    assert not torch.equal(smaller, drawn)
