@@ -99,6 +99,17 @@ def test_stages_may_become_unequal_or_equal(teacher: AutoencoderKL) -> None:
     assert picture(unequal).isfinite().all()
 
 
+def test_without_attention_the_layout_changes_and_the_picture_does_not(
+    teacher: AutoencoderKL,
+) -> None:
+    student = inherit(teacher, small(teacher).without_attention())
+    assert student.decoder.mid_block.attentions[0] is None
+    with torch.no_grad():
+        expected = student.decoder(student.post_quant_conv(latents()))
+    torch.testing.assert_close(picture(student), expected)
+    assert picture(student).is_contiguous(memory_format=torch.channels_last)
+
+
 def test_saved_and_loaded_it_is_the_same(teacher: AutoencoderKL, tmp_path: Path) -> None:
     student = inherit(teacher, full(teacher).narrowed((1, 0.5, 1)).shortened(1, 0))
     student.save_pretrained(tmp_path)
