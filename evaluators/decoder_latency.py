@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from distillation.decoder_architecture import DecoderArchitecture
+from distillation.decoder_architecture import AutoencoderConfig, DecoderArchitecture
 from distillation.decoder_parts import decoder_parts, latent_size
 from distillation.efficient_autoencoder import autoencoder_config
 from evaluators.whole_unets import in_turns
-from latency_tables import LatencyTable, ModuleProfiler
+from latency_tables import BlockSignature, LatencyTable, ModuleProfiler
 
 
 def table_latency_ms(
     architecture: DecoderArchitecture, table: LatencyTable, batch: int = 1
 ) -> float:
-    """Milliseconds of one decoder pass by a table: the sum of its parts' rows.
+    """Milliseconds of one decoder pass by a table.
+
+    The sum of its parts' rows, times the factor that the table was calibrated to for decoders of
+    this base, and their overhead row; 1 and 0 where it has none.
 
     Args:
         architecture: of the decoder; at the size of its base's own pictures.
@@ -29,8 +33,26 @@ def table_latency_ms(
     Raises:
         MissingRowsError: naming every signature that the table lacks.
     """
+    overhead = decoder_overhead(architecture.base, batch)
+    factor = table.factor(architecture.base.digest, batch, overhead.height, overhead.width)
+    overhead_ms = table.latency_ms([overhead]) if table.covers([overhead]) else 0.0
+    return overhead_ms + factor * sum_of_parts_ms(architecture, table, batch)
+
+
+def sum_of_parts_ms(
+    architecture: DecoderArchitecture, table: LatencyTable, batch: int = 1
+) -> float:
+    """The same as the table's rows tell it, without what whole passes told."""
     parts = decoder_parts(architecture, batch, *latent_size(architecture))
     return table.latency_ms(part.signature for part in parts)
+
+
+def decoder_overhead(base: AutoencoderConfig, batch: int = 1) -> BlockSignature:
+    """The signature of what a pass of a base's decoders takes beyond their parts."""
+    full = DecoderArchitecture.full(base)
+    parts = decoder_parts(full, batch, *latent_size(full))
+    first = next(part.signature for part in parts if part.signature.kind == "conv_in")
+    return replace(first, kind="overhead")
 
 
 def measure_decoders(

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch.nn import Module
 
-from evaluators.latency import TableLatency
 from evaluators.whole_unets import time_architectures, whole_turns
-from experiments.profiling import TableTarget
+from experiments.profiling import Profiled, TableTarget
 from experiments.progress import track
 from experiments.unets import ChosenUNet
 from latency_tables import (
     BlockProfiler,
+    BlockSignature,
     Calibration,
     LatencyRow,
     LatencyTable,
@@ -117,13 +117,25 @@ def measure_whole(
     return WholePasses(tuple(architectures), tuple(tuple(each) for each in times))
 
 
+@dataclass(frozen=True)
+class WholeModel:
+    """What is calibrated, as a table knows it.
+
+    Attributes:
+        name: as the user gave it.
+        base: digest of its configuration.
+        overhead: signature of what a whole pass takes beyond its parts.
+    """
+
+    name: str
+    base: str
+    overhead: BlockSignature
+
+
 def calibrated(
     unet: ChosenUNet, table: LatencyTable, passes: WholePasses, command: str
 ) -> LatencyTable:
     """A table with the overhead and the factor that whole passes of a UNet ask for.
-
-    Both fit ``latency = overhead + factor * sum`` to the least squares of the relative errors;
-    where the sum is so large already that this asks for an overhead below zero, there is none.
 
     Args:
         unet: whose passes they are.
@@ -135,35 +147,60 @@ def calibrated(
         TableError: if larger architectures took no longer than smaller ones.
     """
     inventory = unet.inventory
-    overhead = inventory.overhead
-    measured = passes.medians_ms
+    whole = WholeModel(unet.name, inventory.config.digest, inventory.overhead)
     sums = [
         table.latency_ms(part.signature for part in inventory.parts(architecture))
         for architecture in passes.architectures
     ]
+    return fitted(whole, table, sums, passes.times_ms, command)
+
+
+def fitted(
+    whole: WholeModel,
+    table: LatencyTable,
+    sums: Sequence[float],
+    times_ms: Sequence[Sequence[float]],
+    command: str,
+) -> LatencyTable:
+    """A table with the overhead and the factor that bring sums of rows closest to whole passes.
+
+    Both fit ``latency = overhead + factor * sum`` to the least squares of the relative errors;
+    where the sum is so large already that this asks for an overhead below zero, there is none.
+
+    Args:
+        whole: what was timed.
+        table: that gets them.
+        sums: of the rows of two architectures or more, in ms.
+        times_ms: timings of each.
+        command: what was run.
+
+    Raises:
+        TableError: if larger architectures took no longer than smaller ones.
+    """
+    measured = [median(times) for times in times_ms]
     overhead_ms, factor = _fit(np.array(sums), np.array(measured))
     if factor <= 0:
         raise TableError(
-            f"whole passes of '{unet.name}' did not take longer with more blocks, so the machine "
+            f"whole passes of '{whole.name}' did not take longer with more blocks, so the machine "
             "was too busy to tell; close other programs and calibrate again with more --rounds"
         )
     errors = [
-        abs(overhead_ms + factor * part - whole) / whole
-        for part, whole in zip(sums, measured, strict=True)
+        abs(overhead_ms + factor * part - real) / real
+        for part, real in zip(sums, measured, strict=True)
     ]
     calibration = Calibration(
-        unet=unet.name,
-        base=inventory.config.digest,
-        batch=overhead.batch,
-        height=overhead.height,
-        width=overhead.width,
+        unet=whole.name,
+        base=whole.base,
+        batch=whole.overhead.batch,
+        height=whole.overhead.height,
+        width=whole.overhead.width,
         factor=round(factor, 4),
         architectures=len(measured),
         mape_pct=round(100 * mean(errors), 2),
         command=command,
     )
-    row = LatencyRow(round(overhead_ms, 5), 0.0, len(passes.times_ms[0]))  # a fit has no spread
-    return table.calibrated(calibration, LatencyTable(table.metadata, {overhead: row}))
+    row = LatencyRow(round(overhead_ms, 5), 0.0, len(times_ms[0]))  # a fit has no spread
+    return table.calibrated(calibration, LatencyTable(table.metadata, {whole.overhead: row}))
 
 
 def _fit(sums: FloatArray, measured: FloatArray) -> tuple[float, float]:
@@ -193,30 +230,44 @@ def calibrate(
         TableError: if there is no such table, it lacks rows of the UNet, was not taken under the
             profiler's conditions, or is of a runtime that runs no whole UNets.
     """
-    table = target.existing
-    if table is None:
-        raise TableError(
-            f"there is no latency table '{target.name}' yet; measure its rows first with: "
-            f"evounet profile {unet.arguments} --table {target.name}"
-        )
-    if not isinstance(profiler, ModuleProfiler):
-        raise TableError(
-            f"table '{target.name}' is of runtime {table.metadata.runtime}, with which evounet "
-            "runs blocks and no whole UNets; it is summed as it is"
-        )
-    TableLatency(unet.inventory, table)  # raises if rows are missing
+    table, module_profiler = check_calibration(unet, target, profiler)
     command = (
         f"evounet tables calibrate {unet.arguments} --table={shlex.quote(target.name)} "
         f"--architectures={architectures} --rounds={rounds}"
     )
-    now = table.metadata.model_copy(update=dict(profiler.describe()))
-    table.check_conditions(now)
     chosen = calibration_architectures(unet.inventory, architectures)
     turns = whole_turns(architectures, rounds)
     with track(console, f"timing {architectures} UNets", turns) as on_progress:
         passes = measure_whole(
-            unet.inventory, chosen, profiler, rounds, lambda done: on_progress(done, {})
+            unet.inventory, chosen, module_profiler, rounds, lambda done: on_progress(done, {})
         )
     after = calibrated(unet, table, passes, command)
     write_table(after, target.folder)
     return after.metadata.calibrations[-1]
+
+
+def check_calibration(
+    chosen: Profiled, target: TableTarget, profiler: BlockProfiler
+) -> tuple[LatencyTable, ModuleProfiler]:
+    """The table that is there, and a profiler that times whole models as it was measured.
+
+    Raises:
+        TableError: if there is no such table, it lacks rows, was not taken under the profiler's
+            conditions, or is of a runtime that runs no whole models.
+    """
+    table = target.existing
+    if table is None:
+        raise TableError(
+            f"there is no latency table '{target.name}' yet; measure its rows first with: "
+            f"evounet profile {chosen.arguments} --table {target.name}"
+        )
+    if not isinstance(profiler, ModuleProfiler):
+        raise TableError(
+            f"table '{target.name}' is of runtime {table.metadata.runtime}, with which evounet "
+            "runs blocks and no whole models; it is summed as it is"
+        )
+    missing = table.missing(chosen.signatures)
+    if missing:
+        table.latency_ms(missing)  # raises, and names them all
+    table.check_conditions(table.metadata.model_copy(update=dict(profiler.describe())))
+    return table, profiler

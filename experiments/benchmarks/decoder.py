@@ -6,7 +6,7 @@ decoder has random weights here: latency does not depend on them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean as mean
 from statistics import median, quantiles
 
@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL
 from rich.console import Console
 from torch import Tensor
 
-from distillation.decoder_architecture import DecoderArchitecture
+from distillation.decoder_architecture import AutoencoderConfig, DecoderArchitecture
 from distillation.decoder_parts import parameters
 from distillation.efficient_autoencoder import EfficientAutoencoderKL
 from distillation.pairs import Pairs
@@ -25,6 +25,7 @@ from evaluators.pipelines import Pipeline, load_pipeline
 from evaluators.prompts import PromptSet
 from evaluators.scorers import ClipModel
 from experiments.benchmarks.benchmark import Figure, Goal
+from experiments.decoder.calibration import random_decoder
 from experiments.decoder.choice import choose_decoders
 from experiments.decoder.measures import likeness, pictures_of
 from experiments.models import SHAPES, SHAPES_DECODER, pipeline_source, scorer_settings
@@ -163,9 +164,10 @@ def _draw(pipeline: Pipeline, prompts: PromptSet, size: _Size, console: Console)
 def _sd15_figures(size: _Size, console: Console) -> list[Figure]:
     full, narrow = choose_decoders("sd15", [_REDUCTION]).architectures
     with track(console, "decoder: SD v1.5's", 1) as on_progress:
-        config = {**full.base.values, "sample_size": size.sd15_pixels}
+        base = AutoencoderConfig.of({**full.base.values, "sample_size": size.sd15_pixels})
+        both = [replace(full, base=base), replace(narrow, base=base)]
         times = measure_decoders(
-            [_random(config, full), _random(config, narrow)],
+            [random_decoder(each) for each in both],
             TorchCpuProfiler(),
             repetitions=size.sd15_timed,
         )
@@ -184,12 +186,6 @@ def _sd15_figures(size: _Size, console: Console) -> list[Figure]:
         ),
         _parameters_figure("sd15_parameters_pct", narrow, "of SD v1.5's"),
     ]
-
-
-def _random(config: dict[str, object], architecture: DecoderArchitecture) -> EfficientAutoencoderKL:
-    """An autoencoder with random weights and a decoder of these sizes."""
-    vae = EfficientAutoencoderKL.from_config({**config, "decoder_sizes": architecture.sizes})
-    return vae.eval().requires_grad_(False)
 
 
 def _quartiles(values: list[float]) -> tuple[float, float]:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.commands.unet_options import ContextLength, Granularity, one_unet
+from experiments.commands.unet_options import (
+    AnyBatch,
+    ContextLength,
+    Decoder,
+    Granularity,
+    Ratio,
+    choose_model,
+    one_unet,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,23 +94,11 @@ def profile(
         Path | None,
         typer.Option(metavar="FOLDER", help="coreml: of the .mlpackage files and their manifest"),
     ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(min=1, help="pictures per pass; 2 (one under guidance), of a decoder 1"),
-    ] = None,
+    batch: AnyBatch = None,
     context_length: ContextLength = None,
     granularity: Granularity = None,
-    decoder: Annotated[
-        bool, typer.Option("--decoder", help="measure the image decoder in place of the UNet")
-    ] = False,
-    ratio: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SHARE",
-            help="with --decoder: also decoders with this share of the channels, 0.5 or one "
-            "for every stage, 1,0.5,0.5,0.25; repeat it for others",
-        ),
-    ] = None,
+    decoder: Decoder = False,
+    ratio: Ratio = None,
     rounds: Annotated[int, typer.Option(min=2, help="timings of every part")] = 30,
     again: Annotated[
         bool,
@@ -121,10 +117,8 @@ def profile(
     """
     from rich.console import Console
 
-    from experiments.decoder.choice import choose_decoders, parse_ratios
     from experiments.profilers import ProfilerChoice, make_profiler, usual_table_name
     from experiments.profiling import find_target, measure, write_packages
-    from experiments.unets import choose_unet
     from latency_tables import CoreMLProfiler
 
     choice = ProfilerChoice(
@@ -139,15 +133,7 @@ def profile(
     )
     console = Console()
     name = one_unet(unet, unet_option)
-    if ratio and not decoder:
-        raise ValueError("--ratio is for --decoder: add it, or leave --ratio out")
-    chosen: ChosenUNet | ChosenDecoders
-    if decoder:
-        chosen = choose_decoders(name, [parse_ratios(each) for each in ratio or []], batch or 1)
-    else:
-        chosen = choose_unet(
-            name, batch=batch or 2, context_length=context_length, granularity=granularity
-        )
+    chosen = choose_model(name, batch, context_length, granularity, decoder, ratio)
     target = find_target(table, out) if table is not None else None
     if target is not None and target.existing is not None:
         choice = choice.completed_by(target.existing)

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.unet_options import Batch, ContextLength, Granularity, UNet
+from experiments.commands.unet_options import (
+    AnyBatch,
+    Batch,
+    ContextLength,
+    Decoder,
+    Granularity,
+    Ratio,
+    UNet,
+)
 
 app = typer.Typer(no_args_is_help=True, help="List, show, check, add and compare latency tables.")
 
@@ -138,41 +146,49 @@ def coverage(
 def calibrate(
     unet: UNet,
     table: TableOption,
-    batch: Batch = 2,
+    batch: AnyBatch = None,
     context_length: ContextLength = None,
     granularity: Granularity = None,
+    decoder: Decoder = False,
+    ratio: Ratio = None,
     architectures: Annotated[
-        int, typer.Option(min=3, help="the smallest, the full one, and random ones")
+        int, typer.Option(min=3, help="of a UNet: the smallest, the full one, and random ones")
     ] = 8,
     rounds: Annotated[int, typer.Option(min=2, help="timed passes of each")] = 5,
 ) -> None:
-    """Time whole passes of a UNet, so that the sum of a table's rows matches them.
+    """Time whole passes of a UNet or a decoder, so that the sum of a table's rows matches them.
 
     Adds the row of the overhead of a pass, and the factor that all other rows are
-    multiplied with for this UNet. Let the machine do nothing else meanwhile.
+    multiplied with for this model. Let the machine do nothing else meanwhile.
 
     Example: evounet tables calibrate sd15 --table my-laptop-bf16
     """
     from rich.console import Console
 
     from experiments.calibration import calibrate as measure
+    from experiments.commands.unet_options import choose_model
+    from experiments.decoder.calibration import calibrate_decoders
+    from experiments.decoder.choice import ChosenDecoders
     from experiments.profilers import ProfilerChoice, make_profiler
     from experiments.profiling import find_target
-    from experiments.unets import choose_unet
 
-    chosen = choose_unet(unet, batch=batch, context_length=context_length, granularity=granularity)
+    chosen = choose_model(unet, batch, context_length, granularity, decoder, ratio)
     target = find_target(table)
     choice = ProfilerChoice()
     if target.existing is not None:
         choice = choice.completed_by(target.existing)
-    result = measure(
-        chosen,
-        target,
-        make_profiler(choice),
-        architectures=architectures,
-        rounds=rounds,
-        console=Console(),
-    )
+    profiler, console = make_profiler(choice), Console()
+    if isinstance(chosen, ChosenDecoders):
+        result = calibrate_decoders(chosen, target, profiler, rounds=rounds, console=console)
+    else:
+        result = measure(
+            chosen,
+            target,
+            profiler,
+            architectures=architectures,
+            rounds=rounds,
+            console=console,
+        )
     typer.echo(
         f"factor {result.factor:.4f}; what is left on these {result.architectures} architectures "
         f"is a mean error of {result.mape_pct:.2f} %"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from experiments.decoder.choice import ChosenDecoders
+    from experiments.unets import ChosenUNet
 
 UNet = Annotated[
     str,
@@ -28,6 +32,22 @@ Granularity = Annotated[
     ),
 ]
 
+AnyBatch = Annotated[
+    int | None,
+    typer.Option(min=1, help="pictures per pass; 2 (one under guidance), of a decoder 1"),
+]
+Decoder = Annotated[
+    bool, typer.Option("--decoder", help="the pipeline's image decoder in place of the UNet")
+]
+Ratio = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SHARE",
+        help="with --decoder: also decoders with this share of the channels, 0.5 or one for "
+        "every stage, 1,0.5,0.5,0.25; repeat it for others",
+    ),
+]
+
 
 def one_unet(argument: str | None, option: str | None) -> str:
     """The UNet that was given as an argument or as an option.
@@ -38,3 +58,28 @@ def one_unet(argument: str | None, option: str | None) -> str:
     if (argument is None) == (option is None):
         raise ValueError("give one UNet: as the argument or with --unet")
     return str(argument or option)
+
+
+def choose_model(
+    name: str,
+    batch: int | None,
+    context_length: int | None,
+    granularity: Literal["block", "transformer_layer"] | None,
+    decoder: bool,
+    ratio: list[str] | None,
+) -> ChosenUNet | ChosenDecoders:
+    """What the options of a command mean: a UNet, or image decoders.
+
+    Raises:
+        ValueError: if there is no such model, or the options do not go together.
+    """
+    from experiments.decoder.choice import choose_decoders, parse_ratios
+    from experiments.unets import choose_unet
+
+    if decoder:
+        return choose_decoders(name, [parse_ratios(each) for each in ratio or []], batch or 1)
+    if ratio:
+        raise ValueError("--ratio is for --decoder: add it, or leave --ratio out")
+    return choose_unet(
+        name, batch=batch or 2, context_length=context_length, granularity=granularity
+    )

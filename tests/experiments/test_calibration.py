@@ -155,7 +155,7 @@ def of_onnx(table: LatencyTable) -> LatencyTable:
     [
         (None, "no latency table 'here' yet; measure its rows first with: evounet profile"),
         (published, "cannot add rows to latency table 'here'; its figures are published"),
-        (of_onnx, "is of runtime onnxruntime, with which evounet runs blocks and no whole UNets"),
+        (of_onnx, "is of runtime onnxruntime, with which evounet runs blocks and no whole models"),
         (replace, "differ in "),
     ],
 )
