@@ -47,6 +47,20 @@ def _known_prompts(section: PairPromptsSection) -> list[str]:
     return known
 
 
+def check_unseen(drawn: PromptSet, held_out: PromptSet, section: str) -> None:
+    """Refuse to measure a decoder on prompts that it learns from.
+
+    Raises:
+        ExperimentError: naming a prompt that both have.
+    """
+    shared = sorted(set(drawn.prompts) & set(held_out.prompts))
+    if shared:
+        raise ExperimentError(
+            f"{section}: {len(shared)} prompts are also in decoder.pairs.prompts, such as "
+            f"{shared[0]!r}; use another file or set {section}.skip past them"
+        )
+
+
 def open_store(
     folder: Path,
     spec: EvaluatorSpec,

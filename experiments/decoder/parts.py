@@ -16,11 +16,11 @@ from evaluators.prompts import PromptSet
 from evaluators.scorers import Scorer
 from experiments.decoder.candidates import within_limits
 from experiments.decoder.choice import ratio_text
-from experiments.decoder.drawing import random_prompts
+from experiments.decoder.drawing import check_unseen, random_prompts
 from experiments.decoder.section import DecoderSection, SizesSection
 from experiments.experiment import Experiment
 from experiments.models import pipeline_source, scorer_settings
-from experiments.prompts import check_disjoint, prompt_set
+from experiments.prompts import prompt_set
 from experiments.reference import Reference, find_reference
 from latency_tables import LatencyTable, load_table
 from supernet.architecture import Architecture
@@ -93,10 +93,10 @@ def prepare(experiment: Experiment) -> DecoderParts:
     if section.pairs.stream:
         count = section.training.steps * section.training.batch_size
     prompts = random_prompts(section.pairs.prompts, count)
-    held_out = prompt_set(experiment.evaluation.prompts, "validation").first(section.pairs.held_out)
+    held_out = prompt_set(experiment.evaluation.prompts, "validation")
     comparison = prompt_set(experiment.comparison.prompts, "test")
-    for own in (held_out, comparison):
-        check_disjoint(prompts, own)
+    check_unseen(prompts, held_out, "evaluation.prompts")
+    check_unseen(prompts, comparison, "comparison.prompts")
     pipeline = load_pipeline(pipeline_source(experiment.model.pipeline))
     teacher = DecoderArchitecture.full(autoencoder_config(pipeline.vae))
     candidates = [sized(teacher, sizes) for sizes in section.search.candidates]

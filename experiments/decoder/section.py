@@ -38,7 +38,6 @@ class PairsSection(Section):
         shard_size: pairs of one file; what is lost at most when a run is killed.
         stream: make pairs while training goes on and store none: every one is used once, and
             there are as many as the training takes.
-        held_out: pairs of ``evaluation.prompts`` that candidates are measured on.
     """
 
     prompts: PairPromptsSection = PairPromptsSection()
@@ -46,7 +45,6 @@ class PairsSection(Section):
     sampling: SamplingSettings = SamplingSettings()
     shard_size: int = Field(256, ge=1)
     stream: bool = False
-    held_out: int = Field(32, ge=1)
 
 
 class SizesSection(Section):
@@ -67,6 +65,8 @@ class SizesSection(Section):
 
 class DecoderSearchSection(Section):
     """Which sizes are tried by short trainings; without candidates, ``decoder.sizes`` is taken.
+
+    They are compared on ``evaluation.prompts``.
 
     Attributes:
         candidates: sizes to choose among.

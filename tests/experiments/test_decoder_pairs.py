@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from distillation.pairs import Pairs, decode
 from evaluators.pipelines import load_pipeline
+from evaluators.prompts import PromptSet
 from experiments.data.source import DataError
-from experiments.decoder.drawing import random_prompts
+from experiments.decoder.drawing import check_unseen, random_prompts
 from experiments.decoder.section import PairPromptsSection
 from experiments.decoder.stored_pairs import (
     INDEX,
@@ -222,3 +223,10 @@ def test_prompts_come_equally_often(tmp_path: Path) -> None:
     for wrong in ({"skip": 4}, {"count": 5}):
         with pytest.raises(ExperimentError, match="has 4 different prompts, too few"):
             random_prompts(PairPromptsSection(source=str(path), **wrong), 7)
+
+
+def test_a_decoder_is_not_measured_on_prompts_that_it_learns_from() -> None:
+    drawn, others = PromptSet(("one", "two", "one"), 0), PromptSet(("three",), 0)
+    check_unseen(drawn, others, "comparison.prompts")
+    with pytest.raises(ExperimentError, match=r"comparison\.prompts: 1 prompts are also .* 'two'"):
+        check_unseen(drawn, PromptSet(("two", "three"), 1), "comparison.prompts")
