@@ -10,11 +10,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
-from supernet.training_settings import TrainingSettings
+from supernet.training_settings import OptimizationSettings
 
 
 @contextmanager
-def training_mode(unet: UNet2DConditionModel, settings: TrainingSettings) -> Iterator[None]:
+def training_mode(unet: UNet2DConditionModel, settings: OptimizationSettings) -> Iterator[None]:
     """The UNet as it is trained; as it was on leaving, in eval mode."""
     fused = unet.attn_processors
     checkpointed = unet.is_gradient_checkpointing

@@ -1,0 +1,208 @@
+"""Distilling steps on small UNets: what is asked of whom, and that a training can be stopped."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+
+from distillation.step_training import Draw, StepDistillation, distill_steps
+from supernet.batches import Batch
+
+CONFIG: dict[str, Any] = {
+    "sample_size": 8,
+    "block_out_channels": (8, 16),
+    "layers_per_block": 1,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "cross_attention_dim": 12,
+    "attention_head_dim": 2,
+    "norm_num_groups": 4,
+}
+SCHEDULER = DDIMScheduler(
+    beta_schedule="squaredcos_cap_v2",
+    prediction_type="v_prediction",
+    timestep_spacing="trailing",
+    clip_sample=False,
+)
+EMPTY = torch.zeros(1, 5, 12)
+BATCH = 4
+
+
+def small_unet(seed: int) -> UNet2DConditionModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return UNet2DConditionModel(**CONFIG).eval()
+
+
+def batches(step: int, rows: range) -> Batch:
+    generator = torch.Generator().manual_seed(step)
+    latents = torch.randn(BATCH, 4, 8, 8, generator=generator)
+    prompts = torch.randn(BATCH, 5, 12, generator=generator)
+    return Batch(latents[list(rows)], prompts[list(rows)])
+
+
+def settings(**changes: Any) -> StepDistillation:
+    values = {
+        "steps": 4,
+        "batch_size": BATCH,
+        "student_steps": 8,
+        "warmup_steps": 1,
+        "precision": "fp32",
+        "checkpoint_every": 2,
+        "ema_decay": 0.5,
+    }
+    return StepDistillation(**{**values, **changes})
+
+
+def distilled(
+    teacher: UNet2DConditionModel | None = None,
+    checkpoint: Path | None = None,
+    on_progress: Callable[[int, dict[str, float]], None] | None = None,
+    seed: int = 0,
+    **changes: Any,
+) -> dict[str, Tensor]:
+    """The weights of a small student after learning from another UNet."""
+    student = small_unet(1)
+    distill_steps(
+        student,
+        teacher or small_unet(2),
+        batches,
+        SCHEDULER,
+        settings(**changes),
+        EMPTY,
+        seed,
+        checkpoint=checkpoint,
+        on_progress=on_progress,
+    )
+    assert not student.training
+    return {name: value.clone() for name, value in student.state_dict().items()}
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("guided_share", [0.0, 1.0])
+def test_a_student_comes_closer_to_its_teacher(guided_share: float) -> None:
+    losses: list[float] = []
+    teacher = small_unet(2)
+    before = copy.deepcopy(teacher.state_dict())
+    distilled(
+        teacher,
+        steps=60,
+        learning_rate=5e-3,
+        guided_share=guided_share,
+        guidance_scale=(2.0, 3.0),
+        original=0.0,
+        on_progress=lambda _, figures: losses.append(figures["loss"]),
+    )
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+    assert equal(before, teacher.state_dict())
+    assert all(weight.grad is None for weight in teacher.parameters())
+
+
+@pytest.mark.parametrize(("guided_share", "times"), [(0.0, 1), (1.0, 2)])
+def test_each_step_asks_no_more_than_it_needs(
+    monkeypatch: pytest.MonkeyPatch, guided_share: float, times: int
+) -> None:
+    """The teacher twice, the student once; with guidance twice as much in as many passes."""
+    asked: list[tuple[str, int]] = []
+    forward = UNet2DConditionModel.forward
+    teacher = small_unet(2)
+
+    def counted(self: UNet2DConditionModel, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
+        asked.append(("teacher" if self is teacher else "student", len(sample)))
+        return forward(self, sample, *args, **kwargs)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", counted)
+    distilled(teacher, steps=2, guided_share=guided_share)
+    rows = BATCH * times
+    assert asked == [("teacher", rows), ("teacher", rows), ("student", rows)] * 2
+
+
+def test_guidance_of_one_is_the_vanilla_loss() -> None:
+    """Up to rounding: half of a pass is without prompts, and counts for nothing."""
+    vanilla = distilled(guided_share=0.0)
+    guided = distilled(guided_share=1.0, guidance_scale=(1.0, 1.0))
+    for name in vanilla:
+        torch.testing.assert_close(vanilla[name], guided[name], rtol=0, atol=2e-4)
+    other = distilled(guided_share=1.0, guidance_scale=(7.0, 7.0))
+    assert not all(torch.allclose(vanilla[name], other[name], atol=2e-4) for name in vanilla)
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3])
+def test_a_training_that_is_stopped_goes_on_to_the_same_end(tmp_path: Path, moment: int) -> None:
+    def stop(done: int, _: dict[str, float]) -> None:
+        if done == moment:
+            raise Stopped
+
+    checkpoint = tmp_path / "training.safetensors"
+    with pytest.raises(Stopped):
+        distilled(checkpoint=checkpoint, on_progress=stop, guided_share=0.5)
+    again = distilled(checkpoint=checkpoint, guided_share=0.5)
+    assert equal(again, distilled(guided_share=0.5))
+    with pytest.raises(ValueError, match="training"):
+        distilled(checkpoint=checkpoint, guided_share=0.4)
+
+
+def test_parts_of_a_batch_are_the_batch() -> None:
+    """The denoising loss is scaled by part, so it is left out here."""
+    whole, parts = (distilled(accumulation=n, original=0.0, guided_share=0.5) for n in (1, 2))
+    for name in whole:
+        torch.testing.assert_close(whole[name], parts[name], rtol=0, atol=1e-5)
+
+
+def test_draws_depend_on_seed_and_step_alone_and_keep_their_shares() -> None:
+    chosen = settings(guided_share=0.3, batch_size=16, guidance_scale=(2.0, 14.0))
+    shape = (16, 4, 2, 2)
+    draws = [Draw.of(shape, chosen, 0, step) for step in range(600)]
+    assert torch.equal(draws[7].noise, Draw.of(shape, chosen, 0, 7).noise)
+    assert not torch.equal(draws[7].noise, Draw.of(shape, chosen, 1, 7).noise)
+    scales = [draw.guidance_scale for draw in draws if draw.guidance_scale is not None]
+    assert len(scales) / 600 == pytest.approx(0.3, abs=0.06)
+    every = torch.cat(scales)
+    assert every.min() >= 2
+    assert every.max() <= 14
+    assert every.mean() == pytest.approx(8, abs=0.3)
+    for draw in draws[:20]:
+        assert draw.steps.bincount(minlength=8).tolist() == [2] * 8
+
+
+def test_teachers_of_noise_teach_too_and_students_of_noise_are_refused() -> None:
+    student, teacher = small_unet(1), small_unet(2)
+    arguments = (student, teacher, batches)
+    losses: list[float] = []
+    distill_steps(
+        *arguments,
+        SCHEDULER,
+        settings(original=0.0),
+        EMPTY,
+        0,
+        teacher_predicts="epsilon",
+        on_progress=lambda _, figures: losses.append(figures["loss"]),
+    )
+    by_velocity: list[float] = []
+    distilled(
+        teacher, original=0.0, on_progress=lambda _, figures: by_velocity.append(figures["loss"])
+    )
+    assert losses[0] != by_velocity[0]
+    of_noise = DDIMScheduler.from_config(SCHEDULER.config, prediction_type="epsilon")
+    with pytest.raises(ValueError, match="fine-tune the UNet with v_prediction first"):
+        distill_steps(*arguments, of_noise, settings(), EMPTY, 0)
+
+
+@pytest.mark.parametrize("scale", [(0.5, 2.0), (3.0, 2.0)])
+def test_ranges_of_guidance_that_mean_nothing_are_refused(scale: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="give a range from 1 on"):
+        settings(guidance_scale=scale)
