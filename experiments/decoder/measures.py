@@ -18,7 +18,6 @@ from torchmetrics.functional.image import (
 from distillation.pairs import Pairs, decode
 from distillation.picture_loss import Distance
 from evaluators.picture_sets import SetDistance
-from evaluators.scorers import Scorer
 
 _BATCH = 32
 
@@ -149,11 +148,6 @@ def likeness(pictures: Tensor, targets: Tensor, lpips: Distance | None = None) -
             chunks = zip(pictures.split(1), targets.split(1), strict=True)
             apart = mean(lpips(2 * one - 1, 2 * other - 1).item() for one, other in chunks)
     return Likeness(psnr.item(), ssim.item(), apart)
-
-
-def clip_of(scorer: Scorer, pictures: Tensor) -> float:
-    """Mean score of pictures in [0, 1] of all of a scorer's prompts, in their order."""
-    return mean(scorer.score(pictures, range(len(pictures))).tolist())
 
 
 def psnr_on(vae: AutoencoderKL, pairs: Pairs) -> float:

@@ -10,7 +10,7 @@ from torch import nn
 
 
 def build_teacher(**changes: Any) -> AutoencoderKL:
-    """Three stages of 8, 8 and 16 channels, the first two as seen from the latents 16 and 8."""
+    """Three stages of 16, 16 and 8 channels, as seen from the latents, with 4 norm groups each."""
     sizes: dict[str, Any] = {
         "down_block_types": ("DownEncoderBlock2D",) * 3,
         "up_block_types": ("UpDecoderBlock2D",) * 3,
