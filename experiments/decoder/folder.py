@@ -18,6 +18,8 @@ class DecoderFolder(RunFolder):
         self.comparison = path / "comparison-pairs"
         self.candidates = path / "candidates"
         self.vae = path / "vae"
+        self.trained = self.checkpoints / "decoder.safetensors"
+        self.training = self.checkpoints / "decoder.training.safetensors"
 
     def _made(self) -> tuple[Path, ...]:
         own = (self.pairs, self.held_out, self.comparison, self.candidates, self.vae)

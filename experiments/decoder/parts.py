@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
+from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from distillation.decoder_architecture import DecoderArchitecture
-from distillation.efficient_autoencoder import autoencoder_config
+from distillation.efficient_autoencoder import autoencoder_config, build_decoder
 from distillation.picture_loss import Distance, open_lpips
 from evaluators.decoder_latency import table_latency_ms
 from evaluators.evaluator import EvaluatorSpec
@@ -17,13 +22,15 @@ from evaluators.scorers import Scorer
 from experiments.decoder.candidates import within_limits
 from experiments.decoder.choice import ratio_text
 from experiments.decoder.drawing import check_unseen, random_prompts
+from experiments.decoder.folder import DecoderFolder
 from experiments.decoder.section import DecoderSection, SizesSection
-from experiments.experiment import Experiment
+from experiments.experiment import Experiment, ExperimentError
 from experiments.models import pipeline_source, scorer_settings
 from experiments.prompts import prompt_set
 from experiments.reference import Reference, find_reference
 from latency_tables import LatencyTable, load_table
 from supernet.architecture import Architecture
+from supernet.checkpoint import load_tensors
 from supernet.distributed import Workers
 from supernet.inventory import take_inventory, unet_config
 from supernet.optimization import parts_of_batch
@@ -46,6 +53,7 @@ class DecoderParts:
         reference: what FID and KID compare with, if anything.
         tables: to tell latencies by, with rows for all of these decoders.
         lpips: the perceptual distance, where it is measured.
+        start: weights that the training begins with; none for the teacher's.
     """
 
     experiment: Experiment
@@ -60,6 +68,7 @@ class DecoderParts:
     reference: Reference | None
     tables: tuple[LatencyTable, ...]
     lpips: Distance | None
+    start: Mapping[str, Tensor]
 
     @property
     def section(self) -> DecoderSection:
@@ -130,4 +139,27 @@ def prepare(experiment: Experiment) -> DecoderParts:
         find_reference(experiment.comparison),
         tables,
         None if section.lpips is None else open_lpips(section.lpips, device),
+        _start(section, candidates),
     )
+
+
+def _start(section: DecoderSection, candidates: Sequence[DecoderArchitecture]) -> dict[str, Tensor]:
+    """The weights of the run that a training begins with, if any.
+
+    Raises:
+        ValueError: if there are none, or they are of other sizes.
+    """
+    if section.start is None:
+        return {}
+    path = DecoderFolder(Path(section.start)).trained
+    weights, _ = load_tensors(path)
+    with torch.device("meta"):
+        shapes = build_decoder(candidates[0]).state_dict()
+    own = {f"decoder.{name}": weight.shape for name, weight in shapes.items()}
+    given = {n: w.shape for n, w in weights.items() if n.startswith("decoder.")}
+    if own != given:
+        raise ExperimentError(
+            f"decoder.start: {path} is of a decoder of other sizes than {candidates[0]}; name the "
+            "run of one of these"
+        )
+    return weights

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 from torch import Tensor
@@ -57,22 +56,23 @@ def distill(parts: DecoderParts, folder: DecoderFolder, log: RunLog) -> DecoderC
     Leaves in the folder: pairs, the state of the training, candidates, the autoencoder
     (``vae``) and ``result.json``.
     """
-    trained = folder.checkpoints / "decoder.safetensors"
     architecture = parts.candidates[0]
     lacking = [each for each in _stores(parts, folder) if each.store.left]
-    streams = parts.section.pairs.stream and not trained.exists()
+    streams = parts.section.pairs.stream and not folder.trained.exists()
     if lacking or streams:
         with _open_pool(parts, folder, log) as pool:
             for each in lacking:
                 _draw(each, parts, pool, log)
             if streams:
-                save_tensors(trained, _train_streamed(parts, folder, pool, architecture, log), {})
+                save_tensors(
+                    folder.trained, _train_streamed(parts, folder, pool, architecture, log), {}
+                )
     if len(parts.candidates) > 1:
         architecture = _choose(parts, folder, log)
-    if not trained.exists():
-        save_tensors(trained, _train_stored(parts, folder, architecture, log), {})
-    _state(folder).unlink(missing_ok=True)
-    weights, _ = load_tensors(trained)
+    if not folder.trained.exists():
+        save_tensors(folder.trained, _train_stored(parts, folder, architecture, log), {})
+    folder.training.unlink(missing_ok=True)
+    weights, _ = load_tensors(folder.trained)
     student = with_decoder(parts, architecture, weights)
     student.save_pretrained(folder.vae)
     comparison = _compare(parts, folder, student, log)
@@ -160,14 +160,14 @@ def _train_stored(
     parts: DecoderParts, folder: DecoderFolder, architecture: DecoderArchitecture, log: RunLog
 ) -> dict[str, Tensor]:
     section = parts.section
-    job = DecoderJob(architecture, section.training, parts.experiment.seed)
+    job = DecoderJob(architecture, section.training, parts.experiment.seed, parts.start)
     stored = OpenStored(parts.pairs.pipeline, folder.pairs.absolute())
     address = parts.experiment.workers.address
     with (
         ray_session(section.workers, address) if section.on_ray else nullcontext(),
         track(log.console, "training the decoder", job.settings.steps) as told,
     ):
-        return open_trainer(stored, section).train(job, _state(folder), None, told)
+        return open_trainer(stored, section).train(job, folder.training, None, told)
 
 
 def _train_streamed(
@@ -177,7 +177,7 @@ def _train_streamed(
     architecture: DecoderArchitecture,
     log: RunLog,
 ) -> dict[str, Tensor]:
-    job = DecoderJob(architecture, parts.section.training, parts.experiment.seed)
+    job = DecoderJob(architecture, parts.section.training, parts.experiment.seed, parts.start)
     evaluators = pool.evaluators(parts.pairs)
     evaluators.load_weights(parts.pipeline.unet.state_dict())
     streamed = StreamedPairs(
@@ -187,11 +187,7 @@ def _train_streamed(
     )
     trainer = DecoderTrainer(parts.pipeline.vae, streamed)
     with track(log.console, "training on streamed pairs", job.settings.steps) as told:
-        return trainer.train(job, _state(folder), None, told)
-
-
-def _state(folder: DecoderFolder) -> Path:
-    return folder.checkpoints / "decoder.training.safetensors"
+        return trainer.train(job, folder.training, None, told)
 
 
 def _compare(

@@ -102,6 +102,7 @@ class DecoderSection(Section, ScalingSettings):
         sizes: of it, where they are not searched.
         search: of its sizes.
         training: the long one; the short ones of the search differ in their steps alone.
+        start: run folder of a decoder of the same sizes, whose weights the training begins with.
         lpips: also measure LPIPS, by the features of this network.
     """
 
@@ -111,15 +112,18 @@ class DecoderSection(Section, ScalingSettings):
     training: DecoderTraining = DecoderTraining(
         steps=4000, batch_size=16, warmup_steps=100, precision="fp32"
     )
+    start: str | None = None
     lpips: Literal["alex", "vgg", "squeeze"] | None = None
 
     @model_validator(mode="after")
-    def _what_is_streamed(self) -> DecoderSection:
+    def _what_goes_together(self) -> DecoderSection:
         if self.pairs.stream and self.on_ray:
             raise ValueError(
                 "pairs that are streamed are not shared among workers: set pairs.stream = false, "
                 "or workers = 1 without GPUs"
             )
+        if self.start is not None and self.search.candidates:
+            raise ValueError("start has weights of one decoder: leave it or search.candidates out")
         if self.pairs.stream and self.search.candidates:
             raise ValueError(
                 "candidates are compared on the same pairs: set pairs.stream = false, or leave "

@@ -28,10 +28,10 @@ class DecoderJob:
     """One training.
 
     Attributes:
-        architecture: of the decoder, which begins with its teacher's most important channels.
+        architecture: of the decoder.
         settings: of the training.
         seed: fixes the order of pairs.
-        weights: none: they are inherited where the training is done.
+        weights: that it begins with; if there are none, its teacher's most important channels.
     """
 
     architecture: DecoderArchitecture
@@ -72,6 +72,8 @@ class DecoderTrainer:
     ) -> dict[str, Tensor]:
         """See :meth:`experiments.trainer.Trainer.train`; the weights are the decoder's alone."""
         student = inherit(self.teacher, job.architecture)
+        if job.weights:
+            student.load_state_dict(job.weights, strict=False)  # the encoder is not among them
         train_decoder(
             student,
             self.pairs.batches(job.settings.batch_size, job.seed),

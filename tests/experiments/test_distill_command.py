@@ -44,6 +44,23 @@ def test_a_run_leaves_pairs_autoencoder_and_result(evounet: Evounet, tmp_path: P
     assert result["parameters_student"] < 0.3 * result["parameters_teacher"]
     student = EfficientAutoencoderKL.from_pretrained(run / "vae")
     assert student.architecture.sizes == result["decoder"]
+    # Another run begins where it ended, and without a step is what it was.
+    start = (f"--set=decoder.start={run}", "--set=decoder.training.steps=0")
+    further = evounet(
+        "distill", "decoder", "decoder", "--run", tmp_path / "further", *SMALL, *start
+    )
+    assert further.code == 0, further.err
+    further_result = json.loads((tmp_path / "further" / "result.json").read_text())
+    assert further_result["psnr_db"] == result["psnr_db"]
+    assert "is of a decoder of other sizes" in evounet.refused(
+        "distill",
+        "decoder",
+        "decoder",
+        "--run",
+        tmp_path / "x",
+        start[0],
+        "--set=decoder.sizes.attention=true",
+    )
     # Called again it does nothing but measure anew.
     (run / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     again = evounet("distill", "decoder", "decoder", "--run", run, *SMALL)
@@ -71,10 +88,11 @@ def test_pairs_can_be_streamed(evounet: Evounet, tmp_path: Path) -> None:
     ("wrong", "message"),
     [
         ("decoder.sizes.ratio=1.5", "ratio 1.5: give a share above 0, up to 1"),
-        ("decoder.sizes.ratio=0.75", "--decoder --ratio 0.75 --table epyc-1core-fp32"),
+        ("decoder.sizes.ratio=0.6", "--decoder --ratio 0.6 --table epyc-1core-fp32"),
         ("decoder.pairs.prompts.source=nowhere.txt", "nowhere.txt: no readable text file"),
         ("decoder.training.loss.mse=0", "mse and lpips are both 0"),
         ("decoder.training.steps=x", "'decoder.training.steps' is \"x\""),
+        ("decoder.start=nowhere", "nowhere/checkpoints/decoder.safetensors: cannot be read"),
         ("decoder.width=3", "unknown key 'decoder.width'"),
         (
             "decoder={ workers = 2, pairs = { stream = true } }",
