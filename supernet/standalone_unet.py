@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+
+# ModelMixin is not used here: a pipeline that was stored with this class is loaded again only if
+# diffusers finds that name beside the class.
+from diffusers import ModelMixin, UNet2DConditionModel  # noqa: F401
 
 from supernet.architecture import Architecture, ArchitectureError, BlockId, granularity_of
 from supernet.growth import copies_of, new_copy
