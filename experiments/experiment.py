@@ -24,6 +24,7 @@ from experiments.sections import (
     TrainingSection,
     WorkersSection,
 )
+from experiments.steps.section import StepsSection
 from experiments.sweep.section import SweepSection
 
 if sys.version_info >= (3, 11):
@@ -61,6 +62,7 @@ class Experiment(Section):
     workers: WorkersSection = WorkersSection()
     comparison: ComparisonSection = ComparisonSection()
     decoder: DecoderSection = DecoderSection()
+    steps: StepsSection = StepsSection()
     sweep: SweepSection | None = None
 
     def on_workers(self, count: int | None, address: str | None) -> Experiment:

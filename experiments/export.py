@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.drafts import publish
 from experiments.found import found_unet
 from experiments.front import point_spec
 from experiments.models import pipeline_source
@@ -106,22 +107,7 @@ def check_finished(run: RunFolder) -> None:
 
 
 def _replace(out: Path, overwrite: bool, write: Callable[[Path], object]) -> None:
-    """Write beside ``out`` and rename, so that half an export never bears the name."""
+    """Write under a name that nothing has yet, unless it may be taken."""
     if out.exists() and not overwrite:
         raise ExportError(f"{out}: already there; give another --out or --overwrite")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.draft")
-    _remove(draft)
-    try:
-        write(draft)
-        _remove(out)
-        draft.rename(out)
-    finally:
-        _remove(draft)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    publish(out, write)

@@ -63,3 +63,40 @@ def decoder(
         comparison = run_distillation(parts, folder, log)
     log.console.print(comparison.table())
     log.say(f"autoencoder: {folder.vae}")
+
+
+@app.command()
+def steps(
+    experiment: Annotated[Path, typer.Argument(help="experiment file, or name of a preset")],
+    run: Annotated[
+        Path | None, typer.Option(help="run folder; runs/NAME of the experiment by default")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="replace a run that is there already")] = False,
+    set_: Overrides = None,
+) -> None:
+    """Train UNets that draw in few steps, stage by stage (docs/steps.md).
+
+    Interrupted, it goes on where it was when called again; stages that are done are not done
+    again, unless their settings or what they build on have changed.
+
+    Example: evounet distill steps steps --run runs/steps
+    """
+    from rich.console import Console
+
+    from experiments.experiment import load_experiment
+    from experiments.run_log import RunLog
+    from experiments.steps.folder import StepsFolder
+    from experiments.steps.parts import prepare
+    from experiments.steps.run import distill as run_distillation
+
+    resolved = load_experiment(experiment, list(set_ or []))
+    folder = StepsFolder(run or Path("runs") / resolved.name)
+    folder.check(overwrite)
+    log = RunLog(Console(), folder.log)
+    log.console.print("loading models and tables ...")
+    parts = prepare(resolved)
+    folder.begin(resolved, overwrite)
+    with folder.locked():
+        comparison = run_distillation(parts, folder, log)
+    log.console.print(comparison.table())
+    log.say(f"pipelines: {folder.stages}")

@@ -81,12 +81,14 @@ def resume(
     from experiments.run_log import RunLog
     from experiments.search_parts import prepare
     from experiments.search_run import open_pool
+    from experiments.steps.folder import refuse_steps
     from experiments.sweep.folder import is_sweep
 
     if is_sweep(run):
         resume_sweep(run, workers, address)
         return
     refuse_decoders(run)
+    refuse_steps(run)
     folder = RunFolder(run)
     resolved = folder.load_experiment().on_workers(workers, address)
     log = RunLog(Console(), folder.log)

@@ -1,0 +1,1 @@
+"""Step distillation: chains of stages that end in UNets that draw in few steps."""
