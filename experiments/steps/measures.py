@@ -8,7 +8,7 @@ from statistics import stdev
 from typing import Any
 
 import torch
-from rich.table import Table
+from rich.table import Column, Table
 
 from evaluators.evaluator import EvaluatorSpec
 from evaluators.generation import SamplingSettings, convert, encode_prompts, generate
@@ -98,7 +98,8 @@ class StepsComparison:
     def table(self) -> Table:
         """The figures for people."""
         judges = [judge.title for judge in self.judges]
-        table = Table("UNet", "steps", "guidance", f"ms by {self.table_name}", title="stages")
+        model = Column("UNet", overflow="fold")
+        table = Table(model, "steps", "guidance", "ms", title="stages")
         for title in (judges[0], "± s.e.", *judges[1:]):
             table.add_column(title)
         if self.drawn[0].pictures.distance is not None:
@@ -118,7 +119,7 @@ class StepsComparison:
             table.add_row(*cells)
         table.caption = (
             f"{len(self.drawn[0].pictures.images)} pictures each, from the same prompts and noise; "
-            "ms: of the UNet's passes of one guided picture, by the table"
+            f"ms: of the UNet's passes of one guided picture, by {self.table_name}"
         )
         return table
 

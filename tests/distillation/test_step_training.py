@@ -10,21 +10,11 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from small_unets import BATCH, Stopped, batches, equal, small_unet
 from torch import Tensor
 
 from distillation.step_training import Draw, StepDistillation, distill_steps
-from supernet.batches import Batch
 
-CONFIG: dict[str, Any] = {
-    "sample_size": 8,
-    "block_out_channels": (8, 16),
-    "layers_per_block": 1,
-    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-    "cross_attention_dim": 12,
-    "attention_head_dim": 2,
-    "norm_num_groups": 4,
-}
 SCHEDULER = DDIMScheduler(
     beta_schedule="squaredcos_cap_v2",
     prediction_type="v_prediction",
@@ -32,20 +22,6 @@ SCHEDULER = DDIMScheduler(
     clip_sample=False,
 )
 EMPTY = torch.zeros(1, 5, 12)
-BATCH = 4
-
-
-def small_unet(seed: int) -> UNet2DConditionModel:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return UNet2DConditionModel(**CONFIG).eval()
-
-
-def batches(step: int, rows: range) -> Batch:
-    generator = torch.Generator().manual_seed(step)
-    latents = torch.randn(BATCH, 4, 8, 8, generator=generator)
-    prompts = torch.randn(BATCH, 5, 12, generator=generator)
-    return Batch(latents[list(rows)], prompts[list(rows)])
 
 
 def settings(**changes: Any) -> StepDistillation:
@@ -83,10 +59,6 @@ def distilled(
     )
     assert not student.training
     return {name: value.clone() for name, value in student.state_dict().items()}
-
-
-def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize("guided_share", [0.0, 1.0])
@@ -135,10 +107,6 @@ def test_guidance_of_one_is_the_vanilla_loss() -> None:
         torch.testing.assert_close(vanilla[name], guided[name], rtol=0, atol=2e-4)
     other = distilled(guided_share=1.0, guidance_scale=(7.0, 7.0))
     assert not all(torch.allclose(vanilla[name], other[name], atol=2e-4) for name in vanilla)
-
-
-class Stopped(Exception):
-    pass
 
 
 @pytest.mark.parametrize("moment", [1, 2, 3])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, PNDMScheduler, UNet2DConditionModel
-from test_step_training import CONFIG, Stopped, batches, equal, small_unet
+from small_unets import CONFIG, Stopped, batches, equal, small_unet
 
 from distillation.noise_levels import noise_level
 from distillation.velocity_training import train_velocity, velocity_scheduler
