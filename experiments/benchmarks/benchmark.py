@@ -24,6 +24,7 @@ from rich.table import Column, Table
 
 BENCHMARKS = (
     "decoder",
+    "distill",
     "evaluator",
     "racing",
     "robustness",

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
 
-from evaluators.evaluator import weights_digest
-from evaluators.ray_session import ray_session
 from experiments.comparison import Pictures, measure_distances
-from experiments.drafts import publish
 from experiments.progress import track
 from experiments.report.sample_files import save_samples
 from experiments.run_log import RunLog
-from experiments.steps.folder import StageRecord, StepsFolder, digest_of
+from experiments.steps.chain import Chain
+from experiments.steps.folder import StepsFolder
 from experiments.steps.measures import Drawing, Drawn, StepsComparison, draw, with_distances
 from experiments.steps.parts import StepsParts
-from experiments.steps.section import DistillationStage, Stage, inputs_of
-from experiments.steps.sources import Source
-from experiments.steps.trainer import OpenStage, StageJob, open_trainer
+from experiments.steps.section import DistillationStage
 from search.state import write_atomically
 
 _SAMPLES = 8
@@ -36,110 +27,14 @@ def distill(parts: StepsParts, folder: StepsFolder, log: RunLog) -> StepsCompari
     Leaves in the folder: a pipeline for every stage (``stages/NAME``), ``samples`` and
     ``result.json``.
     """
-    chain = _Chain(parts, folder, log)
+    chain = Chain(parts, folder, log)
     for stage in parts.section.stages:
         chain.do(stage)
-    comparison = _compare(parts, chain, log)
+    comparison = compare(chain, list(_drawings(parts)))
     save_samples(folder.samples, comparison.samples(parts.spec, _SAMPLES))
     result = {"stages": chain.digests(), "drawn": comparison.figures()}
     write_atomically(folder.result, json.dumps(result, indent=2) + "\n")
     return comparison
-
-
-@dataclass(frozen=True)
-class _Chain:
-    """Stages on their way."""
-
-    parts: StepsParts
-    folder: StepsFolder
-    log: RunLog
-
-    def source(self, name: str) -> Source:
-        """Of an input, or of a stage's outcome."""
-        if name in self.parts.outcomes:
-            return Source(str(self.folder.stage(name).absolute()))
-        return self.parts.inputs[name].source
-
-    def digests(self) -> dict[str, str]:
-        """Of the UNets' weights that the stages ended with."""
-        return {stage.name: self._digest(stage.name) for stage in self.parts.section.stages}
-
-    def do(self, stage: Stage) -> None:
-        """Train a stage's student, unless that was done with the same settings and inputs."""
-        name, inputs = stage.name, self._inputs(stage)
-        record = self.folder.record(name)
-        if record is not None and record.identity == inputs:
-            self.log.say(f"{name}: done already")
-            return
-        if record is not None:
-            self.log.say(f"{name}: its settings or inputs have changed, so it is done again")
-        self._save(stage, inputs, self._train(stage, inputs))
-        shutil.rmtree(self.folder.checkpoints / name, ignore_errors=True)
-        self.log.say(f"{name}: {self.folder.stage(name)}")
-
-    def _inputs(self, stage: Stage) -> str:
-        """Digest of all that a stage's outcome follows from."""
-        names = inputs_of(stage)
-        settings = stage.model_dump_json(exclude={"name", *names})
-        data = self.parts.section.model_dump_json(
-            include={"data", "reading", "pictures", "caption_dropout"}
-        )
-        models = [self.parts.model(name) for name in names.values()]
-        return digest_of(
-            settings,
-            data,
-            str(self.parts.experiment.seed),
-            *(self._digest(name) for name in names.values()),
-            *(f"{model.schedule} {model.text}" for model in models),
-        )
-
-    def _digest(self, name: str) -> str:
-        """Of a UNet's weights."""
-        if name in self.parts.inputs:
-            return self.parts.inputs[name].digest
-        record = self.folder.record(name)
-        assert record is not None, "stages are done in order"
-        return record.digest
-
-    def _train(self, stage: Stage, inputs: str) -> dict[str, Tensor]:
-        parts, section = self.parts, self.parts.section
-        teacher = stage.teacher if isinstance(stage, DistillationStage) else None
-        opening = OpenStage(
-            self.source(stage.student),
-            None if teacher is None else self.source(teacher),
-            parts.outcomes[stage.name],
-            section,
-            parts.experiment.seed,
-        )
-        weights = self.source(stage.student).open().unet.state_dict()
-        job = StageJob(weights, stage, parts.experiment.seed, inputs)
-        state = self.folder.training(stage.name, inputs)
-        state.parent.mkdir(parents=True, exist_ok=True)
-        address = parts.experiment.workers.address
-        with (
-            ray_session(section.workers, address) if section.on_ray else nullcontext(),
-            track(self.log.console, _title(stage), stage.training.steps) as told,
-        ):
-            return open_trainer(opening, section).train(job, state, None, told)
-
-    def _save(self, stage: Stage, inputs: str, weights: Mapping[str, Tensor]) -> None:
-        """Write the student's pipeline with its new UNet and scheduler."""
-        pipeline = self.source(stage.student).open()
-        pipeline.unet.load_state_dict(weights)
-        pipeline.unet.register_to_config(_name_or_path="")  # not where the student came from
-        pipeline.register_modules(scheduler=self.parts.outcomes[stage.name].scheduler)
-
-        def write(draft: Path) -> None:
-            pipeline.save_pretrained(draft)
-            StageRecord(identity=inputs, digest=weights_digest(weights)).save(draft)
-
-        publish(self.folder.stage(stage.name), write)
-
-
-def _title(stage: Stage) -> str:
-    if not isinstance(stage, DistillationStage):
-        return f"{stage.name}: to velocities"
-    return f"{stage.name}: {stage.teacher_steps} -> {stage.training.student_steps} steps"
 
 
 def _drawings(parts: StepsParts) -> Iterator[Drawing]:
@@ -157,22 +52,28 @@ def _drawings(parts: StepsParts) -> Iterator[Drawing]:
             yield Drawing(name, steps, scale)
 
 
-def _compare(parts: StepsParts, chain: _Chain, log: RunLog) -> StepsComparison:
-    drawings = list(_drawings(parts))
+def compare(chain: Chain, drawings: Sequence[Drawing]) -> StepsComparison:
+    """Draw with inputs and outcomes of a chain, and judge.
+
+    Args:
+        chain: whose stages are done.
+        drawings: of its models by their names.
+    """
+    parts, console = chain.parts, chain.log.console
     by_model: dict[str, list[Drawing]] = {}
     for drawing in drawings:
         by_model.setdefault(drawing.model, []).append(drawing)
     device = torch.device("cuda" if parts.section.use_gpu else "cpu")
     pictures: dict[Drawing, Pictures] = {}
     for name, own in by_model.items():
-        with track(log.console, f"drawing with {name}", len(own) * len(parts.spec.prompts)) as told:
+        with track(console, f"drawing with {name}", len(own) * len(parts.spec.prompts)) as told:
             drawn = draw(chain.source(name), own, parts.spec, parts.scorers, device, told)
         pictures.update(zip(own, drawn, strict=True))
     results = [
         Drawn(each, pictures[each], each.steps * parts.latencies[each.model]) for each in drawings
     ]
     if parts.reference is not None:
-        with track(log.console, "FID and KID", len(parts.reference)) as told:
+        with track(console, "FID and KID", len(parts.reference)) as told:
             measured = measure_distances(
                 [each.pictures for each in results], parts.reference, parts.spec.scorer, told
             )
