@@ -99,4 +99,4 @@ def steps(
     with folder.locked():
         comparison = run_distillation(parts, folder, log)
     log.console.print(comparison.table())
-    log.say(f"pipelines: {folder.stages}")
+    log.say(f"pipelines: {folder.stages}, report: {folder.report}")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from string import Template
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from experiments.report.block_map import block_map
 from experiments.report.data import ReportData
+from experiments.report.document import document, section
 from experiments.report.faults import fault_list
-from experiments.report.look import KIND_COLORS
 from experiments.report.rounds import round_details
 from experiments.report.samples import sample_grid
 from experiments.report.stage_latency import stage_latency
@@ -30,6 +29,17 @@ _RANKING = (
 )
 _NO_DECISION = """<p class="empty">No decision yet. The search first trains the supernet, then
 scores it without each of its blocks; a round appears here as soon as it is decided.</p>"""
+_NO_SCRIPT = """<noscript><p class="empty">The plots need JavaScript; everything else, and every
+figure in them, is below.</p></noscript>"""
+_LINKS = {
+    "tradeoff": "CLIP and latency",
+    "blocks": "Blocks",
+    "stages": "Stages",
+    "samples": "Samples",
+    "decisions": "Decisions",
+    "workers": "Workers",
+    "repeat": "Repeat it",
+}
 _NO_SAMPLES = """<p class="empty">No pictures yet. They are drawn when the search has ended: the
 same prompts from the same noise, by the base UNet and by the one found.</p>"""
 
@@ -37,37 +47,35 @@ same prompts from the same noise, by the base UNet and by the one found.</p>"""
 def page(data: ReportData) -> str:
     """The whole report as HTML that loads nothing from elsewhere."""
     table = data.latency.table.metadata.name
-    colors = "".join(f"--{kind}: {color};" for kind, color in KIND_COLORS.items())
-    return _template("page.html").substitute(
-        title=escape(data.title),
-        table=escape(table),
-        style=_template("page.css").substitute(kind_colors=colors),
-        summary=summary(data),
-        sections="".join(
-            [
-                _tradeoff_section(data, table),
-                _map_section(data),
-                _stages_section(data),
-                _section("samples", "Samples", _samples(data)),
-                _section("decisions", "Decisions", _decisions(data)),
-                _section("workers", "What happened to the workers", fault_list(data.faults)),
-                _commands_section(data),
-            ]
-        ),
-        plotly=get_plotlyjs(),
-        script=(_HERE / "page.js").read_text(encoding="utf-8"),
+    sections = [
+        _tradeoff_section(data, table),
+        _map_section(data),
+        _stages_section(data),
+        section("samples", "Samples", _samples(data)),
+        section("decisions", "Decisions", _decisions(data)),
+        section("workers", "What happened to the workers", fault_list(data.faults)),
+        _commands_section(data),
+    ]
+    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    return document(
+        data.title,
+        table,
+        summary(data),
+        _LINKS,
+        _NO_SCRIPT + "".join(sections),
+        f"<script>{get_plotlyjs()}</script>\n<script>{script}</script>",
     )
 
 
 def _tradeoff_section(data: ReportData, table: str) -> str:
     heading = "CLIP score against latency"
     if not data.decisions:
-        return _section("tradeoff", heading, _NO_DECISION)
+        return section("tradeoff", heading, _NO_DECISION)
     caption = """Every architecture that was evaluated, up and to the left is better. Open marks:
     the change of CLIP score is not distinguishable from zero. Between two rounds the weights are
     trained, so the same blocks may score differently (dotted). r1: round 1."""
     figure = tradeoff(data.decisions, data.target_ms, table, data.front)
-    return _section("tradeoff", heading, _figure("Scatter plot", figure, caption))
+    return section("tradeoff", heading, _figure("Scatter plot", figure, caption))
 
 
 def _map_section(data: ReportData) -> str:
@@ -75,14 +83,14 @@ def _map_section(data: ReportData) -> str:
     removed; ×2: doubled; r1: changed in round 1. What a block gives is the CLIP score lost
     without it, or gained by adding it, when it was last scored."""
     figure = _figure("Block map", block_map(data.latency, data.decisions), caption)
-    return _section("blocks", "Block map", figure)
+    return section("blocks", "Block map", figure)
 
 
 def _stages_section(data: ReportData) -> str:
     caption = """What the blocks of each stage cost, base (pale) and found; the rest is what no
     removal saves: convolutions in and out, samplers, shortcuts. All bars together are the UNet."""
     figure = _figure("Bar chart", stage_latency(data.latency, data.found), caption)
-    return _section("stages", "Latency by stage", figure)
+    return section("stages", "Latency by stage", figure)
 
 
 def _samples(data: ReportData) -> str:
@@ -100,18 +108,13 @@ def _commands_section(data: ReportData) -> str:
     wall_s = (data.result or {}).get("wall_s")
     took = f"<p>The run took {_duration(wall_s)}.</p>" if wall_s is not None else ""
     body = f'{took}<pre tabindex="0" aria-label="Commands"><code>{lines}</code></pre>'
-    return _section("repeat", "Repeat it", body)
+    return section("repeat", "Repeat it", body)
 
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _section(anchor: str, heading: str, body: str) -> str:
-    title = f'<h2 id="{anchor}">{escape(heading)}</h2>'
-    return f'<section aria-labelledby="{anchor}">{title}{body}</section>'
 
 
 def _figure(what: str, figure: go.Figure, caption: str) -> str:
@@ -123,7 +126,3 @@ def _figure(what: str, figure: go.Figure, caption: str) -> str:
         f'style="min-height: {figure.layout.height}px">'
         f'<script type="application/json">{json}</script></div></figure>'
     )
-
-
-def _template(name: str) -> Template:
-    return Template((_HERE / name).read_text(encoding="utf-8"))

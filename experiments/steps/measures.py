@@ -95,18 +95,26 @@ class StepsComparison:
             figures["fid"], figures["kid"] = pictures.distance.fid, pictures.distance.kid
         return figures
 
-    def table(self) -> Table:
-        """The figures for people."""
+    @property
+    def caption(self) -> str:
+        """What the figures are of."""
+        return (
+            f"{len(self.drawn[0].pictures.images)} pictures each, from the same prompts and noise; "
+            f"ms: of the UNet's passes of one guided picture, by {self.table_name}"
+        )
+
+    def columns(self) -> list[str]:
+        """What :meth:`rows` are made of."""
         judges = [judge.title for judge in self.judges]
-        model = Column("UNet", overflow="fold")
-        table = Table(model, "steps", "guidance", "ms", title="stages")
-        for title in (judges[0], "± s.e.", *judges[1:]):
-            table.add_column(title)
-        if self.drawn[0].pictures.distance is not None:
-            table.add_column("FID")
+        columns = ["UNet", "steps", "guidance", "ms", judges[0], "± s.e.", *judges[1:]]
+        return columns if self.drawn[0].pictures.distance is None else [*columns, "FID"]
+
+    def rows(self) -> list[list[str]]:
+        """The figures of every drawing for people."""
+        rows = []
         for each in self.drawn:
             drawing, pictures = each.drawing, each.pictures
-            cells = [
+            row = [
                 drawing.model,
                 str(drawing.steps),
                 f"{drawing.guidance_scale:g}",
@@ -114,13 +122,17 @@ class StepsComparison:
                 f"{pictures.clip:.4f}",
                 f"{each.error:.4f}",
             ]
-            cells += [] if pictures.second is None else [f"{pictures.second:.4f}"]
-            cells += [] if pictures.distance is None else [f"{pictures.distance.fid:.4g}"]
-            table.add_row(*cells)
-        table.caption = (
-            f"{len(self.drawn[0].pictures.images)} pictures each, from the same prompts and noise; "
-            f"ms: of the UNet's passes of one guided picture, by {self.table_name}"
-        )
+            row += [] if pictures.second is None else [f"{pictures.second:.4f}"]
+            row += [] if pictures.distance is None else [f"{pictures.distance.fid:.4g}"]
+            rows.append(row)
+        return rows
+
+    def table(self) -> Table:
+        """The same on a terminal."""
+        first, *others = self.columns()
+        table = Table(Column(first, overflow="fold"), *others, title="stages", caption=self.caption)
+        for row in self.rows():
+            table.add_row(*row)
         return table
 
     def samples(self, spec: EvaluatorSpec, count: int) -> tuple[SampleSet, ...]:

@@ -15,6 +15,7 @@ from experiments.steps.chain import Chain
 from experiments.steps.folder import StepsFolder
 from experiments.steps.measures import Drawing, Drawn, StepsComparison, draw, with_distances
 from experiments.steps.parts import StepsParts
+from experiments.steps.report import steps_report
 from experiments.steps.section import DistillationStage
 from search.state import write_atomically
 
@@ -24,14 +25,17 @@ _SAMPLES = 8
 def distill(parts: StepsParts, folder: StepsFolder, log: RunLog) -> StepsComparison:
     """Do the stages that are not done yet, then measure all, from wherever the folder stands.
 
-    Leaves in the folder: a pipeline for every stage (``stages/NAME``), ``samples`` and
-    ``result.json``.
+    Leaves in the folder: a pipeline for every stage (``stages/NAME``), ``samples``,
+    ``report.html`` and ``result.json``.
     """
     chain = Chain(parts, folder, log)
     for stage in parts.section.stages:
         chain.do(stage)
     comparison = compare(chain, list(_drawings(parts)))
-    save_samples(folder.samples, comparison.samples(parts.spec, _SAMPLES))
+    samples = comparison.samples(parts.spec, _SAMPLES)
+    save_samples(folder.samples, samples)
+    report = steps_report(parts.experiment.name, comparison, samples)
+    write_atomically(folder.report, report)
     result = {"stages": chain.digests(), "drawn": comparison.figures()}
     write_atomically(folder.result, json.dumps(result, indent=2) + "\n")
     return comparison

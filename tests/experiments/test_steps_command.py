@@ -144,6 +144,9 @@ def test_every_stage_is_a_pipeline_that_stock_diffusers_draws_with(
     one_pass = result["drawn"][0]["unet_ms"] / 3
     assert result["drawn"][-1]["unet_ms"] == pytest.approx(2 * one_pass)
     assert len(list((run / "samples").glob("*.png"))) == 2 * len(drawings)
+    report = (run / "report.html").read_text()
+    assert report.count("<tr>") == 1 + len(drawings)
+    assert report.count("data:image/png") == 2 * len(drawings)
     assert not (run / "checkpoints" / "four").exists()
     assert "call 'evounet distill steps' again" in evounet.refused("resume", run)
 
