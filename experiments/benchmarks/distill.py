@@ -58,10 +58,11 @@ class _Size:
         shares: of CFG-aware steps in the last stage, a student each.
         progressive: whether 128 -> 64 -> 32 -> 16 -> 8 is tried too.
         pictures: of the training data.
-        batch_size: of all trainings.
+        batch_size: of all stages.
         tuned: steps of the training of the efficient UNet.
         distilled: training steps of each stage to 16 steps; twice as many to 8.
-        timed: training steps that are timed.
+        timed: training steps that are timed, vanilla and CFG-aware ones each.
+        timed_batch: pictures of such a step.
     """
 
     drawn: int
@@ -73,6 +74,7 @@ class _Size:
     tuned: int
     distilled: int
     timed: int
+    timed_batch: int
 
 
 _QUICK = _Size(
@@ -85,6 +87,7 @@ _QUICK = _Size(
     tuned=3,
     distilled=1,
     timed=2,
+    timed_batch=16,
 )
 _WHOLE = _Size(
     drawn=128,
@@ -96,6 +99,7 @@ _WHOLE = _Size(
     tuned=480,
     distilled=200,
     timed=12,
+    timed_batch=32,
 )
 
 
@@ -118,7 +122,7 @@ def run(quick: bool, console: Console) -> list[Figure]:
         *_ratios(pictures, size),
         *_claims(pictures, parts, size),
         *_curves(pictures, size),
-        *step_figures(size.timed, size.batch_size, console),
+        *step_figures(size.timed, size.timed_batch, console),
     ]
 
 

@@ -72,7 +72,7 @@ def test_its_picture_has_a_curve_for_every_model() -> None:
 def test_a_small_run_has_every_figure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(distill, "_QUICK", replace(distill._QUICK, drawn=4, batch_size=4))
+    monkeypatch.setattr(distill, "_QUICK", replace(distill._QUICK, drawn=4, timed_batch=4))
     file = tmp_path / "distill.json"
     answer = Evounet(monkeypatch, capsys)("bench", "distill", "--quick", "--json", file)
     assert answer.code == 0, answer.err
