@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import DDIMScheduler
+from safetensors import SafetensorError
 
 from evaluators.evaluator import weights_digest
 from evaluators.pipelines import Pipeline, load_pipeline
@@ -63,7 +64,13 @@ class Source:
         """
         pipeline = load_pipeline(self.pipeline)
         if self.unet is not None:
-            unet = StandaloneUNet.from_pretrained(self.unet)
+            try:
+                unet = StandaloneUNet.from_pretrained(self.unet)
+            except (OSError, SafetensorError) as error:
+                raise ExperimentError(
+                    f"{self.unet}: no usable UNet ({' '.join(str(error).split())[:200]}); search "
+                    "again, or name a pipeline"
+                ) from error
             pipeline.unet = unet.float().eval().requires_grad_(False)
         return pipeline
 

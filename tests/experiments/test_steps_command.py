@@ -245,6 +245,9 @@ def test_what_a_search_found_is_a_student_of_the_whole_unet(
     assert len(pipeline.unet.architecture.removed) == 2
     drawn = {each["model"]: each["unet_ms"] / each["steps"] for each in _drawn(run)}
     assert drawn["four"] == drawn["efficient"] < drawn["velocities"]
+    (Path(found) / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"no weights")
+    told = evounet.refused("distill", "steps", experiment, "--run", tmp_path / "other")
+    assert f"{Path(found) / 'unet'}: no usable UNet" in told
 
 
 def _drawn(run: Path) -> list[dict[str, Any]]:
