@@ -80,18 +80,24 @@ def distillation_loss(velocity: Tensor, noisy: Tensor, reached: Tensor, levels: 
     return snr.clamp(min=1) * errors
 
 
-def total_loss(distilled: Tensor, original: Tensor, gamma: float, rescaled: bool = True) -> Tensor:
+def total_loss(
+    distilled: Tensor,
+    original: Tensor,
+    gamma: float,
+    sizes: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """``L_dstl + gamma L_ori`` (Eq. 11); scalars.
 
     Args:
         distilled: the distillation loss.
         original: the denoising loss.
         gamma: weight of the latter.
-        rescaled: whether the denoising loss is first brought to the size of the other by a factor
-            that is taken as constant, as in the paper: unscaled it takes over.
+        sizes: of both losses, over all that share the batch: the denoising loss is then first
+            brought to the size of the other by their ratio, which is taken as constant, as in the
+            paper: unscaled it takes over.
     """
     factor: Tensor | float = 1.0
-    if rescaled:
-        tiny = torch.finfo(original.dtype).tiny
-        factor = distilled.detach() / original.detach().clamp(min=tiny)
+    if sizes is not None:
+        of_distilled, of_original = (size.detach() for size in sizes)
+        factor = of_distilled / of_original.clamp(min=torch.finfo(original.dtype).tiny)
     return distilled + gamma * factor * original

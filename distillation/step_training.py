@@ -37,7 +37,8 @@ class StepDistillation(OptimizationSettings):
             the whole batch at a time; all others have the vanilla one (Eq. 9). The paper's is 0.1.
         guidance_scale: range of w in the former, uniform, one w a picture.
         original: gamma, weight of the denoising loss beside (Eq. 11).
-        rescaled: whether that is brought to the size of the distillation loss first.
+        rescaled: whether that is brought to the size of the distillation loss first, part by part
+            of a batch.
     """
 
     student_steps: int = Field(8, ge=1)
@@ -107,7 +108,8 @@ def distill_steps(
 ) -> None:
     """Train a student in place; it ends with the averaged weights, in eval mode.
 
-    Where ``torch.distributed`` is initialized, its processes share every batch.
+    Where ``torch.distributed`` is initialized, its processes share every batch, and end with the
+    weights that one process would have, up to rounding.
 
     Args:
         student: predicts velocities.
@@ -204,7 +206,11 @@ class _Training:
         if not self.settings.original:
             return distilled
         original = (with_prompt - levels.start.velocity(clean, noise)).square().mean()
-        return total_loss(distilled, original, self.settings.original, self.settings.rescaled)
+        sizes = None
+        if self.settings.rescaled:  # by all workers' rows, so that it is the same for each
+            mean = self.optimization.workers.mean
+            sizes = mean(distilled.detach()), mean(original.detach())
+        return total_loss(distilled, original, self.settings.original, sizes)
 
     def _velocity(
         self, unet: UNet2DConditionModel, predicts: str, batch: Batch, w: Tensor | None

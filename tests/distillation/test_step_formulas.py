@@ -238,15 +238,15 @@ def test_guidance_of_noise_is_guidance_of_velocities() -> None:
 def test_the_denoising_loss_is_brought_to_the_size_of_the_other() -> None:
     distilled = torch.tensor(0.5, requires_grad=True)
     original = torch.tensor(8.0, requires_grad=True)
-    total = total_loss(distilled, original, gamma=0.2)
+    total = total_loss(distilled, original, 0.2, (distilled, original))
     assert total.item() == pytest.approx(0.5 + 0.2 * 0.5)
     total.backward()
     # The factor is no path for gradients: each loss keeps its own direction.
     assert distilled.grad == pytest.approx(1.0)
     assert original.grad == pytest.approx(0.2 * 0.5 / 8.0)
-    assert total_loss(distilled, original, 0.2, rescaled=False).item() == pytest.approx(2.1)
+    assert total_loss(distilled, original, 0.2).item() == pytest.approx(2.1)
     nothing = torch.tensor(0.0)
-    assert total_loss(nothing, nothing.clone(), 0.2) == 0
+    assert total_loss(nothing, nothing, 0.2, (nothing, nothing)) == 0
 
 
 def test_the_scheduler_is_left_as_it_is() -> None:
