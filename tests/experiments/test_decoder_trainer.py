@@ -42,5 +42,7 @@ def test_two_workers_have_the_losses_of_one(tmp_path: Path) -> None:
             assert load_tensors(state)[1]["step"] == str(SETTINGS.steps)
     assert losses[2] == pytest.approx(losses[1], rel=1e-3)
     assert weights[1].keys() == weights[2].keys()
-    moved = max((weights[1][name] - weights[2][name]).abs().max().item() for name in weights[1])
-    assert moved < SETTINGS.learning_rate
+    # AdamW divides by the size of a gradient, so rounding decides where the smallest ones lead;
+    # most are not that small.
+    apart = torch.cat([(weights[1][n] - weights[2][n]).abs().flatten() for n in weights[1]])
+    assert apart.mean() < 0.02 * SETTINGS.learning_rate
