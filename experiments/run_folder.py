@@ -40,13 +40,16 @@ class ExperimentFolder(ABC):
         # Hidden files alone are what is left of a run that was killed while it began.
         if all(entry.name.startswith(".") for entry in self.path.iterdir()):
             return
+        if not self.experiment.exists():
+            kept = ", so it is not overwritten" if overwrite else ""
+            raise RunFolderError(
+                f"{self.path}: has files in it and is no run folder{kept}; give another --run"
+            )
         if not overwrite:
             raise RunFolderError(
                 f"{self.path}: already there; continue it with 'evounet resume {self.path}', "
                 "or give another --run or --overwrite"
             )
-        if not self.experiment.exists():
-            raise RunFolderError(f"{self.path}: is no run folder, so it is not overwritten")
         with suppress(ExperimentError):  # a damaged one may go
             self.load_experiment()
         with self.locked():
