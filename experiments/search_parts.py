@@ -28,7 +28,7 @@ from experiments.training import (
 )
 from latency_tables import load_table
 from search.demands import Demands, count_limits, latency_limit
-from search.settings import EvolutionSettings
+from search.settings import EvolutionOptions, EvolutionSettings
 from search.store import EvaluationStore
 from supernet.architecture import Architecture
 from supernet.inventory import take_inventory, unet_config
@@ -194,20 +194,8 @@ def evolution_settings(parts: Parts) -> EvolutionSettings:
     section = parts.experiment.search
     settings = EvolutionSettings(
         target_ms=parts.target_ms,
-        rounds=section.rounds,
-        actions=section.actions,
-        round_loss=section.round_loss,
-        min_clip=section.min_clip,
-        caution=section.caution,
-        negligible_loss=section.negligible_loss,
-        recheck=section.recheck,
-        refine=section.refine,
-        evaluations=section.evaluations,
-        grow=section.grow,
-        growth=section.growth,
-        groups=section.groups,
-        patience=section.patience,
         budget=section.budget,
         race=section.race,
+        **{name: getattr(section, name) for name in EvolutionOptions.model_fields},
     )
     return settings.as_published() if section.paper else settings

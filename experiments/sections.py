@@ -12,10 +12,8 @@ from evaluators.scorers import ClipModel, ScorerSettings
 from experiments.data.settings import DataSettings
 from experiments.scaling import ScalingSettings
 from search.budget import Budget
-from search.settings import RacingSettings
+from search.settings import EvolutionOptions, RacingSettings
 from supernet.architecture import Granularity
-from supernet.block_groups import Grouping
-from supernet.growth import Growth
 from supernet.training_settings import TrainingSettings
 
 MAX_SEED = 2**32 - 1  # leaves room for what is derived from it below torch's 64 bits
@@ -133,8 +131,8 @@ class EvaluationSection(Section):
     store: str | None = None
 
 
-class SearchSection(Section):
-    """See :class:`search.settings.EvolutionSettings`.
+class SearchSection(Section, EvolutionOptions):
+    """How the search goes: all of :class:`search.settings.EvolutionOptions`, and its frame.
 
     Attributes:
         granularity: whether actions are about cross-attention blocks as a whole, or about each of
@@ -152,20 +150,7 @@ class SearchSection(Section):
     strategy: Literal["evolution", "random", "one_shot", "nsga2", "tpe", "knapsack"] = "evolution"
     paper: bool = False
     pareto: bool = False
-    rounds: int = Field(4, ge=1)
-    actions: int | None = Field(None, ge=1)
-    round_loss: float | None = Field(None, gt=0, lt=1)
-    min_clip: float | None = None
-    caution: float = Field(1.0, ge=0)
-    negligible_loss: float = Field(0.001, ge=0, lt=1)
-    recheck: int = Field(2, ge=0)
-    refine: int = Field(8, ge=0)
-    evaluations: int = Field(200, ge=2)
-    grow: bool = True
-    growth: Growth = "copy"
     granularity: Granularity = "block"
-    groups: tuple[Grouping, ...] = ()
-    patience: int = Field(1, ge=1)
     max_rounds: int | None = Field(None, ge=1)
     max_pictures: int | None = Field(None, ge=1)
     max_hours: float | None = Field(None, gt=0)

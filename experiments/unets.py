@@ -28,7 +28,7 @@ BUILT_IN = {
 _CLIP_CONTEXT_LENGTH = 77
 
 _CLASSES = ("UNet2DConditionModel", "StandaloneUNet")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 class UNetSourceError(ValueError):
@@ -115,7 +115,7 @@ def _find(name: str) -> _Source:
     if path.is_dir():
         return _from_folder(path)
     # What looks like a file that is not there is not asked for on the Hub.
-    if _HUB_ID.fullmatch(name) and not path.parent.exists():
+    if HUB_ID.fullmatch(name) and not path.parent.exists():
         return _from_hub(name)
     raise UNetSourceError(
         f"unknown UNet '{name}'; give one of {', '.join(BUILT_IN)}, the path of a config.json, "

@@ -39,15 +39,14 @@ class RacingSettings(BaseModel):
         return (*rungs, prompts)
 
 
-class EvolutionSettings(BaseModel):
-    """How Algorithm 1 is run.
+class EvolutionOptions(BaseModel):
+    """How Algorithm 1 is run, as far as that depends on nothing else.
 
     The paper executes "a group of actions at a time" without saying how many. Here a round
     removes until it has covered its share of the way to the target: after round r of ``rounds``
     the latency is at most ``base * (target / base) ** (r / rounds)``.
 
     Attributes:
-        target_ms: latency to reach by the table, in ms of one UNet pass.
         rounds: rounds of removals; more where ``actions`` or ``round_loss`` end a round early.
         actions: that a round executes at most; None for as many as its share of the way takes.
         round_loss: share of the CLIP score that the removals of a round may cost together; None
@@ -75,13 +74,10 @@ class EvolutionSettings(BaseModel):
         groups: which groups of blocks an action may remove or add at once, besides single blocks.
         patience: rounds of additions in a row that execute nothing, after which the search ends.
             Each trains once more, which may change what pays.
-        budget: that ends a search before.
-        race: how many prompts an action is judged on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    target_ms: float = Field(gt=0)
     rounds: int = Field(4, ge=1)
     actions: int | None = Field(None, ge=1)
     round_loss: float | None = Field(None, gt=0, lt=1)
@@ -95,6 +91,18 @@ class EvolutionSettings(BaseModel):
     growth: Growth = "copy"
     groups: tuple[Grouping, ...] = ()
     patience: int = Field(1, ge=1)
+
+
+class EvolutionSettings(EvolutionOptions):
+    """How Algorithm 1 is run, to what target and on what.
+
+    Attributes:
+        target_ms: latency to reach by the table, in ms of one UNet pass.
+        budget: that ends a search before.
+        race: how many prompts an action is judged on.
+    """
+
+    target_ms: float = Field(gt=0)
     budget: Budget = Budget()
     race: RacingSettings = RacingSettings()
 

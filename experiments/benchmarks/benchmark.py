@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
+from statistics import quantiles
 from types import ModuleType
 from typing import Any, Literal
 
@@ -73,6 +74,12 @@ class Figure:
     spread: tuple[float, float] | None = None
     goal: Goal | None = None
     points: Mapping[str, tuple[float, ...]] | None = None
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
+    """The lower and the upper one, where measured values are all there are."""
+    lower, _, upper = quantiles(values, n=4, method="inclusive")
+    return lower, upper
 
 
 def run_benchmark(

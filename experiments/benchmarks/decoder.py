@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from statistics import fmean as mean
-from statistics import median, quantiles
+from statistics import median
 
 import torch
 from diffusers import AutoencoderKL
@@ -24,7 +24,7 @@ from evaluators.generation import SamplingSettings, convert, encode_prompts, gen
 from evaluators.pipelines import Pipeline, load_pipeline
 from evaluators.prompts import PromptSet
 from evaluators.scorers import ClipModel
-from experiments.benchmarks.benchmark import Figure, Goal
+from experiments.benchmarks.benchmark import Figure, Goal, quartiles
 from experiments.decoder.calibration import random_decoder
 from experiments.decoder.choice import choose_decoders
 from experiments.decoder.measures import likeness, pictures_of
@@ -93,9 +93,7 @@ def _latency_figures(
         before, after = times
         ratios = [one / other for one, other in zip(before, after, strict=True)]
         figures.append(
-            Figure(
-                name, median(before) / median(after), f"{batch} {what}", _quartiles(ratios), goal
-            )
+            Figure(name, median(before) / median(after), f"{batch} {what}", quartiles(ratios), goal)
         )
     return figures
 
@@ -132,7 +130,7 @@ def _picture_figures(
             "psnr_db",
             mean(psnr),
             f"the small decoder's pictures against the teacher's, mean; {how}; spread: quartiles",
-            _quartiles(psnr),
+            quartiles(psnr),
             Goal(">=", 32),
         ),
         Figure("ssim", mean(each.ssim for each in alike), f"likewise; {how}"),
@@ -186,8 +184,3 @@ def _sd15_figures(size: _Size, console: Console) -> list[Figure]:
         ),
         _parameters_figure("sd15_parameters_pct", narrow, "of SD v1.5's"),
     ]
-
-
-def _quartiles(values: list[float]) -> tuple[float, float]:
-    lower, _, upper = quantiles(values, n=4, method="inclusive")
-    return lower, upper

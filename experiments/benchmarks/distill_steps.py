@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from statistics import median, quantiles
+from statistics import median
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from distillation.step_training import StepDistillation, distill_steps
 from evaluators.pipelines import load_pipeline
-from experiments.benchmarks.benchmark import Figure, Goal
+from experiments.benchmarks.benchmark import Figure, Goal, quartiles
 from experiments.models import SHAPES, pipeline_source
 from experiments.progress import OnProgress, track
 from experiments.unets import BUILT_IN
@@ -43,7 +43,7 @@ def step_figures(timed: int, batch_size: int, console: Console) -> list[Figure]:
                 f"{times * batch_size} rows each, over that of a whole training step with a batch "
                 f"of {batch_size}; {timed} in turns, bf16, {torch.get_num_threads()} threads; "
                 "spread: quartiles",
-                _quartiles(shares),
+                quartiles(shares),
                 Goal(">=", 0.9),
             )
         )
@@ -123,8 +123,3 @@ class _Ideal:
             answer = self.student(noisy, timestep, context).sample
             answer.float().square().mean().backward()
             return time.perf_counter() - start
-
-
-def _quartiles(values: list[float]) -> tuple[float, float]:
-    lower, _, upper = quantiles(values, n=4, method="inclusive")
-    return lower, upper

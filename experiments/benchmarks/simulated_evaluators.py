@@ -109,6 +109,3 @@ class InstantEvaluator:
 
     def scores(self, architecture: Architecture, rows: range) -> Scores:
         return Scores((0.0,) * len(rows))
-
-    def images(self, architecture: Architecture, rows: range) -> Any:
-        raise NotImplementedError("it has no pictures")

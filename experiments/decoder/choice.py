@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,10 @@ from distillation.decoder_architecture import DecoderArchitecture, DecoderError
 from distillation.decoder_parts import decoder_parts, latent_size
 from distillation.efficient_autoencoder import autoencoder_config
 from experiments.models import SHAPES, pipeline_source
-from experiments.unets import CONFIGS
+from experiments.unets import CONFIGS, HUB_ID
 from latency_tables import BlockSignature
 
 BUILT_IN = (SHAPES, "sd15", "sd21", "sdxl")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 Ratios = float | tuple[float, ...]
 
@@ -97,7 +95,7 @@ def _config(name: str) -> Mapping[str, Any]:
     for folder in (path / "vae", path):
         if (folder / "config.json").exists():
             return _read(folder / "config.json")
-    if not _HUB_ID.fullmatch(name) or path.parent.exists():
+    if not HUB_ID.fullmatch(name) or path.parent.exists():
         raise DecoderError(
             f"unknown decoder '{name}'; give one of {', '.join(BUILT_IN)}, the folder of a "
             "pipeline or an autoencoder, or a Hugging Face id"

@@ -142,7 +142,7 @@ def test_the_last_override_wins(file: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("search.round=2", "unknown key 'search.round'; there are: strategy, paper, pareto,"),
+        ("search.round=2", "unknown key 'search.round'; there are: rounds, actions, round_loss,"),
         ("rounds=2", "unknown key 'rounds'; there are: name, seed, model,"),
         ("training.round.stepz=2", "unknown key 'training.round.stepz'; there are: steps,"),
         ("search..rounds=2", "unknown key 'search.'"),
@@ -214,7 +214,7 @@ def test_a_target_is_a_number(file: Path, number: str) -> None:
 
 
 BAD_FILES = {
-    "an unknown key": (SMALL + "goal = 3", "unknown key 'search.goal'; there are: strategy,"),
+    "an unknown key": (SMALL + "goal = 3", "unknown key 'search.goal'; there are: rounds,"),
     "an unknown section": (SMALL + "[serach]", "unknown key 'serach'; there are: name, seed,"),
     "a wrong type": (SMALL.replace("3", '"three"'), "'search.rounds' is \"three\": "),
     "a value for a section": (

@@ -142,7 +142,7 @@ def test_keys_need_no_quotes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "given", "complaint"),
     [
-        ("search.cauton", [1.0], "unknown key 'search.cauton'; there are: strategy, paper,"),
+        ("search.cauton", [1.0], "unknown key 'search.cauton'; there are: rounds, actions,"),
         ("search.caution", [1.0, -1.0], "'search.caution' is -1.0: Input should be greater"),
         ("search.rounds", {"low": 0, "high": 3}, "'search.rounds' is 0: Input should be greater"),
         ("search.rounds", {"low": 0.5, "high": 3.0}, "'search.rounds' is 0.5: Input should be a"),
