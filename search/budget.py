@@ -26,9 +26,9 @@ class Spent:
 class Budget(BaseModel):
     """What a search may use; None for as much as it takes.
 
-    No further round is begun once something is used up. A round that is begun is brought to its
-    end, with as many evaluations as the pictures that are left allow; its single removals are
-    judged in any case.
+    No further round is begun once something is used up. Rounds on the way to the target share the
+    pictures that are left equally, so that one does not use up what others need to get there. A
+    round that is begun is brought to its end; its single removals are judged in any case.
 
     Attributes:
         max_rounds: decisions.
@@ -52,9 +52,16 @@ class Budget(BaseModel):
             return f"search.max_hours {self.max_hours:g}"
         return None
 
-    def evaluations(self, wanted: int, spent: Spent, prompts: int) -> int:
-        """Architectures that a round may judge on all prompts, where it wants so many."""
+    def evaluations(self, wanted: int, spent: Spent, prompts: int, rounds: int = 1) -> int:
+        """Architectures that a round may judge on all prompts, where it wants so many.
+
+        Args:
+            wanted: without a budget.
+            spent: before the round.
+            prompts: that an architecture is judged on.
+            rounds: from this one to the target.
+        """
         if self.max_pictures is None:
             return wanted
-        left = (self.max_pictures - spent.pictures) // prompts
-        return min(wanted, max(2, left))  # two: what it begins with and what it ends with
+        share = (self.max_pictures - spent.pictures) // (prompts * rounds)
+        return min(wanted, max(2, share))  # two: what it begins with and what it ends with

@@ -198,7 +198,10 @@ class Evolution:
         """What the strategy would remove, with its blocks judged by themselves."""
         goal_ms = self.settings.goal_ms(self.demands(self.state.full), round_)
         evaluations = self.settings.budget.evaluations(
-            self.settings.evaluations, self.state.spent, self.evaluations.prompts
+            self.settings.evaluations,
+            self.state.spent,
+            self.evaluations.prompts,
+            self.settings.rounds_left(round_),
         )
         question = Round(
             current,

@@ -121,6 +121,10 @@ class EvolutionSettings(EvolutionOptions):
         """Whether every round goes its share of the way."""
         return self.actions is None and self.round_loss is None
 
+    def rounds_left(self, round_: int) -> int:
+        """Rounds from ``round_`` to the target, if their number is known, else 1."""
+        return max(1, self.rounds - round_ + 1) if self.whole_rounds else 1
+
     def goal_ms(self, base_ms: float, round_: int) -> float:
         """Latency that round ``round_`` (from 1) has to reach, in ms."""
         if round_ >= self.rounds or not self.whole_rounds:

@@ -13,6 +13,7 @@ from toy_runs import BASE_MS, FULL, LATENCY, LEAST_MS, TRUTH, search
 from toy_search import PROMPTS
 
 from search.budget import Budget, Spent
+from search.strategies import STRATEGIES
 
 SHORT_MS = LEAST_MS + 1
 
@@ -26,6 +27,25 @@ def test_a_round_gets_what_is_left_and_at_least_its_two_ends(
     if evaluations > 2:
         assert pictures + evaluations * prompts <= most
     assert Budget().evaluations(wanted, Spent(0, pictures), prompts) == wanted
+
+
+def test_rounds_share_what_is_left() -> None:
+    """The first does not use up what the second needs to reach the target."""
+    budget = Budget(max_pictures=960)
+    assert budget.evaluations(200, Spent(0, 0), prompts=8, rounds=2) == 60
+    assert budget.evaluations(200, Spent(1, 480), prompts=8, rounds=1) == 60
+    assert budget.evaluations(40, Spent(0, 0), prompts=8, rounds=2) == 40
+
+
+def test_a_search_reaches_its_target_within_pictures_that_suffice(tmp_path: Path) -> None:
+    """Though a strategy uses all that a round is given."""
+    singles = (1 + len(FULL.blocks)) * PROMPTS
+    budget = Budget(max_pictures=2 * singles + 20 * PROMPTS)
+    strategy = STRATEGIES["random"]
+    run = search(tmp_path, target_ms=SHORT_MS, rounds=2, budget=budget, strategy=strategy)
+    run.run()
+    assert run.evolution.stopped == ""
+    assert LATENCY(run.told[-1].after) <= SHORT_MS
 
 
 def test_rounds_are_counted(tmp_path: Path) -> None:
