@@ -23,6 +23,7 @@ from experiments.commands import (
     plan,
     profile,
     report,
+    run,
     search,
     submit,
     sweep,
@@ -44,6 +45,7 @@ app.command()(profile.profile)
 app.add_typer(tables.app, name="tables")
 app.add_typer(train.app, name="train")
 app.add_typer(distill.app, name="distill")
+app.command()(run.run)
 app.command()(forecast.forecast)
 app.command()(search.search)
 app.command()(sweep.sweep)

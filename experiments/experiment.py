@@ -21,11 +21,14 @@ from experiments.sections import (
     ModelSection,
     SearchSection,
     Section,
+    SupernetTraining,
     TrainingSection,
     WorkersSection,
 )
+from experiments.shapes.base_training import BaseTraining
 from experiments.steps.section import StepsSection
 from experiments.sweep.section import SweepSection
+from experiments.whole.section import WholeSection
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -49,6 +52,7 @@ class Experiment(Section):
         name: of the run folder, ``runs/<name>``, unless another is given.
         seed: fixes every random choice.
         sweep: for ``evounet sweep``; a single search goes without.
+        whole: for ``evounet run``, as are ``base`` and ``supernet``.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -63,6 +67,9 @@ class Experiment(Section):
     comparison: ComparisonSection = ComparisonSection()
     decoder: DecoderSection = DecoderSection()
     steps: StepsSection = StepsSection()
+    base: BaseTraining = BaseTraining()
+    supernet: SupernetTraining = SupernetTraining()
+    whole: WholeSection = WholeSection()
     sweep: SweepSection | None = None
 
     def on_workers(self, count: int | None, address: str | None) -> Experiment:

@@ -23,10 +23,12 @@ from torch import Tensor
 from evaluators.evaluator import Evaluator, EvaluatorSpec
 from evaluators.job import Job, Scores
 from evaluators.placement import Placement
+from experiments.experiment import Experiment
 from experiments.search_parts import Parts, evolution_settings
 from experiments.trainer import SupernetTrainer, TrainingJob
 from experiments.training import open_trainer
 from search.decision import Decision
+from search.demands import Demands
 from search.evaluations import Evaluations, unseen
 from search.evolution import Evolution
 from search.settings import RacingSettings
@@ -164,7 +166,7 @@ def forecast(parts: Parts) -> Forecast:
             "call it on a node that has one, or add --set workers.gpus=0"
         )
     time_ = time_batch(parts.spec, parts.full, placement)
-    rounds = rehearse(parts)
+    rounds = rehearse(parts.experiment, parts.demands)
     on_ray = parts.experiment.training.on_ray
     count, sampling = len(parts.comparison.prompts), parts.comparison.sampling
     return Forecast(
@@ -182,28 +184,34 @@ def _batch_s(time_: BatchTime, spec: EvaluatorSpec) -> float:
     return time_.of(pictures, spec.sampling.num_inference_steps)
 
 
-def rehearse(parts: Parts) -> tuple[RoundWork, ...]:
+def rehearse(experiment: Experiment, demands: Demands) -> tuple[RoundWork, ...]:
     """Run the controller on invented scores, without a picture or a training; what it asked for.
 
     Without races, which draw less, but how much less is known only when they are over.
+
+    Args:
+        experiment: with the search's settings; none of its models or files is opened.
+        demands: of the search.
     """
-    rehearsal = _Rehearsal(parts.spec.sampling.batch_size)
-    state = SearchState(parts.full)
+    batch_size = experiment.evaluation.sampling.start().batch_size
+    rehearsal = _Rehearsal(batch_size)
+    latency = demands.latency
+    state = SearchState(latency.inventory.full())
+    settings = evolution_settings(experiment, demands.target_ms)
     with TemporaryDirectory() as folder:
         store = EvaluationStore(None, "rehearsal")
-        settings = evolution_settings(parts)
         Evolution(
             settings.model_copy(update={"race": RacingSettings(racing=False), "min_clip": None}),
-            parts.demands,
+            demands,
             rehearsal,
-            Evaluations(rehearsal, store, len(parts.spec.prompts), parts.latency),
-            parts.spec.sampling.batch_size,
+            Evaluations(rehearsal, store, experiment.evaluation.prompts.count, latency),
+            batch_size,
             state,
             Path(folder) / "state.json",
             lambda description, total: nullcontext(unseen),
             lambda decision: None,
-            STRATEGIES[parts.experiment.search.strategy],
-            parts.experiment.seed,
+            STRATEGIES[experiment.search.strategy],
+            experiment.seed,
         ).run()
     return tuple(_round_work(decision, rehearsal) for decision in state.decisions)
 

@@ -189,11 +189,11 @@ def settle(parts: Parts, console: Console) -> Parts:
     )
 
 
-def evolution_settings(parts: Parts) -> EvolutionSettings:
+def evolution_settings(experiment: Experiment, target_ms: float) -> EvolutionSettings:
     """How the experiment wants Algorithm 1 to be run."""
-    section = parts.experiment.search
+    section = experiment.search
     settings = EvolutionSettings(
-        target_ms=parts.target_ms,
+        target_ms=target_ms,
         budget=section.budget,
         race=section.race,
         **{name: getattr(section, name) for name in EvolutionOptions.model_fields},

@@ -172,7 +172,7 @@ def _evolve(
         parts.latency,
     )
     evolution = Evolution(
-        evolution_settings(parts),
+        evolution_settings(parts.experiment, parts.target_ms),
         parts.demands,
         trainer,
         evaluations,

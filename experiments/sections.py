@@ -14,6 +14,7 @@ from experiments.scaling import ScalingSettings
 from search.budget import Budget
 from search.settings import EvolutionOptions, RacingSettings
 from supernet.architecture import Granularity
+from supernet.block_dropping import BlockDropping
 from supernet.training_settings import TrainingSettings
 
 MAX_SEED = 2**32 - 1  # leaves room for what is derived from it below torch's 64 bits
@@ -265,3 +266,23 @@ class ComparisonSection(Section):
                 "as reference"
             )
         return self
+
+
+class SupernetTraining(DataSettings, ScalingSettings):
+    """How a supernet is made of a base UNet; the defaults made the shipped one.
+
+    Attributes:
+        granularity: what is dropped: cross-attention blocks, or each of their transformer layers.
+        training: the robust training.
+    """
+
+    pictures: int = Field(32_768, ge=1024)
+    granularity: Granularity = "block"
+    training: TrainingSettings = TrainingSettings(
+        steps=4000,
+        batch_size=32,
+        learning_rate=6e-4,
+        warmup_steps=50,
+        ema_decay=0.998,
+        dropping=BlockDropping(keep_prob=(0.4, 1.0), per="batch"),
+    )

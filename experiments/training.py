@@ -9,25 +9,22 @@ from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
-from pydantic import Field
 from torch import Tensor
 
 from evaluators.pipelines import Pipeline
 from experiments.data.settings import DataSettings
 from experiments.progress import OnProgress
 from experiments.scaling import ScalingSettings
-from experiments.sections import TrainingSection
+from experiments.sections import SupernetTraining, TrainingSection
 from experiments.trainer import SupernetTrainer, TrainingJob, local_trainer, training_data
 from search.evaluations import unseen
 from search.evolution import Track
-from supernet.architecture import Architecture, Granularity
-from supernet.block_dropping import BlockDropping
+from supernet.architecture import Architecture
 from supernet.checkpoint import CheckpointError, load_tensors, save_tensors
 from supernet.distributed import Workers
 from supernet.growth import Growth
 from supernet.inventory import take_inventory, unet_config
 from supernet.optimization import parts_of_batch
-from supernet.training_settings import TrainingSettings
 
 
 def open_trainer(
@@ -152,26 +149,6 @@ def load_unet_weights(path: Path, unet: UNet2DConditionModel) -> dict[str, Tenso
             "give the weights that were trained from this pipeline"
         )
     return {name: value.float() for name, value in tensors.items()}
-
-
-class SupernetTraining(DataSettings, ScalingSettings):
-    """How a supernet is made of a base UNet; the defaults made the shipped one.
-
-    Attributes:
-        granularity: what is dropped: cross-attention blocks, or each of their transformer layers.
-        training: the robust training.
-    """
-
-    pictures: int = Field(32_768, ge=1024)
-    granularity: Granularity = "block"
-    training: TrainingSettings = TrainingSettings(
-        steps=4000,
-        batch_size=32,
-        learning_rate=6e-4,
-        warmup_steps=50,
-        ema_decay=0.998,
-        dropping=BlockDropping(keep_prob=(0.4, 1.0), per="batch"),
-    )
 
 
 def train_supernet(

@@ -83,12 +83,14 @@ def resume(
     from experiments.search_run import open_pool
     from experiments.steps.folder import refuse_steps
     from experiments.sweep.folder import is_sweep
+    from experiments.whole.folder import refuse_whole
 
     if is_sweep(run):
         resume_sweep(run, workers, address)
         return
     refuse_decoders(run)
     refuse_steps(run)
+    refuse_whole(run)
     folder = RunFolder(run)
     resolved = folder.load_experiment().on_workers(workers, address)
     log = RunLog(Console(), folder.log)

@@ -30,7 +30,8 @@ def base(
     from rich.console import Console
 
     from experiments.experiment import resolve
-    from experiments.shapes.base import BaseModels, BaseTraining, parse_stages
+    from experiments.shapes.base import BaseModels, parse_stages
+    from experiments.shapes.base_training import BaseTraining
 
     chosen = parse_stages(stages)
     settings = resolve(BaseTraining, BaseTraining().model_dump(), set_ or [], "train base")
@@ -71,12 +72,8 @@ def supernet(
     from experiments.experiment import resolve
     from experiments.models import pipeline_source, supernet_weights
     from experiments.progress import track
-    from experiments.training import (
-        SupernetTraining,
-        load_unet_weights,
-        open_trainer,
-        train_supernet,
-    )
+    from experiments.sections import SupernetTraining
+    from experiments.training import load_unet_weights, open_trainer, train_supernet
 
     defaults = SupernetTraining(data=data).model_dump()
     settings = resolve(SupernetTraining, defaults, set_ or [], "train supernet")

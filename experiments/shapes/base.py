@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from experiments.progress import track
+from experiments.shapes.base_training import BaseTraining
 from experiments.shapes.clip import train_clip
 from experiments.shapes.dataset import PictureSet, draw
 from experiments.shapes.diffusion import (
@@ -33,37 +33,12 @@ from experiments.shapes.diffusion import (
 from experiments.shapes.text_encoder import train_text_encoder
 from experiments.shapes.tokenizer import load_tokenizer, save_tokenizer
 from experiments.shapes.vae import encode, train_decoder, train_vae
-from supernet.block_dropping import BlockDropping
 from supernet.robust_training import train
 from supernet.supernet import Supernet
-from supernet.training_settings import TrainingSettings
 
 PIPELINE, JUDGE = "pipeline", "judge"  # folders of what is trained
 STAGES = ("autoencoder", "decoder", "judge", "text", "unet")
 _DONE = "done"  # what a finished stage leaves behind
-
-
-class BaseTraining(BaseModel):
-    """How the models of the world are trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    pictures: int = Field(32_768, ge=1024)
-    vae_steps: int = Field(1400, ge=1)
-    decoder_steps: int = Field(3000, ge=1)
-    vae_batch_size: int = Field(16, ge=1)
-    judge_steps: int = Field(1500, ge=1)
-    judge_batch_size: int = Field(96, ge=1)
-    text_steps: int = Field(1200, ge=1)
-    text_batch_size: int = Field(128, ge=1)
-    unet: TrainingSettings = TrainingSettings(
-        steps=8000,
-        batch_size=32,
-        learning_rate=1.2e-3,
-        warmup_steps=100,
-        ema_decay=0.998,
-        dropping=BlockDropping(keep_prob=(1.0, 1.0)),
-    )
 
 
 def parse_stages(text: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from evaluators.generation import SamplingSettings
 from experiments.comparison import Pictures, measure_distances
 from experiments.progress import track
 from experiments.report.sample_files import save_samples
@@ -16,7 +17,7 @@ from experiments.steps.folder import StepsFolder
 from experiments.steps.measures import Drawing, Drawn, StepsComparison, draw, with_distances
 from experiments.steps.parts import StepsParts
 from experiments.steps.report import steps_report
-from experiments.steps.section import DistillationStage
+from experiments.steps.section import DistillationStage, StepsSection
 from search.state import write_atomically
 
 _SAMPLES = 8
@@ -31,7 +32,7 @@ def distill(parts: StepsParts, folder: StepsFolder, log: RunLog) -> StepsCompari
     chain = Chain(parts, folder, log)
     for stage in parts.section.stages:
         chain.do(stage)
-    comparison = compare(chain, list(_drawings(parts)))
+    comparison = compare(chain, list(drawings_of(parts.section, parts.spec.sampling)))
     samples = comparison.samples(parts.spec, _SAMPLES)
     save_samples(folder.samples, samples)
     report = steps_report(parts.experiment.name, comparison, samples)
@@ -41,9 +42,13 @@ def distill(parts: StepsParts, folder: StepsFolder, log: RunLog) -> StepsCompari
     return comparison
 
 
-def _drawings(parts: StepsParts) -> Iterator[Drawing]:
-    """Of every stage its teacher, its student before it, and its outcome."""
-    sampling, section = parts.spec.sampling, parts.section
+def drawings_of(section: StepsSection, sampling: SamplingSettings) -> Iterator[Drawing]:
+    """Of every stage its teacher, its student before it, and its outcome.
+
+    Args:
+        section: the stages.
+        sampling: steps of models that are distilled to none, and the guidance.
+    """
     pairs: list[tuple[str, int]] = []
     for stage in section.stages:
         steps = sampling.num_inference_steps

@@ -39,8 +39,12 @@ def with_search(parts: Parts, **settings: object) -> Parts:
     return replace(parts, experiment=parts.experiment.model_copy(update={"search": section}))
 
 
+def rehearsed(parts: Parts) -> tuple[RoundWork, ...]:
+    return rehearse(parts.experiment, parts.demands)
+
+
 def test_a_search_that_scores_every_action_once_is_counted_exactly(parts: Parts) -> None:
-    (only,) = rehearse(with_search(parts, rounds=1, recheck=0, refine=0, grow=False))
+    (only,) = rehearsed(with_search(parts, rounds=1, recheck=0, refine=0, grow=False))
     actions = len(list(removals(parts.full, ())))
     assert (only.phase, only.actions) == ("remove", actions)
     # The architecture before, every action, and the one after; each two batches of six prompts.
@@ -50,9 +54,9 @@ def test_a_search_that_scores_every_action_once_is_counted_exactly(parts: Parts)
 
 
 def test_more_rounds_and_rechecks_ask_for_more(parts: Parts) -> None:
-    once = rehearse(with_search(parts, rounds=1, recheck=0))
-    rechecked = rehearse(with_search(parts, rounds=1, recheck=2))
-    longer = rehearse(with_search(parts, rounds=3, recheck=0))
+    once = rehearsed(with_search(parts, rounds=1, recheck=0))
+    rechecked = rehearsed(with_search(parts, rounds=1, recheck=2))
+    longer = rehearsed(with_search(parts, rounds=3, recheck=0))
     assert rechecked[0].actions == once[0].actions
     assert rechecked[0].pictures > once[0].pictures
     assert len(rechecked[0].waves) > len(once[0].waves)
@@ -62,7 +66,7 @@ def test_more_rounds_and_rechecks_ask_for_more(parts: Parts) -> None:
 
 
 def test_a_rehearsal_says_the_same_every_time(parts: Parts) -> None:
-    assert rehearse(parts) == rehearse(parts)
+    assert rehearsed(parts) == rehearsed(parts)
 
 
 def test_workers_share_batches_until_there_are_none_left_to_share() -> None:
@@ -98,7 +102,7 @@ def test_trainings_on_workers_of_ray_are_not_timed() -> None:
 
 def test_a_batch_and_a_training_step_are_timed_here(parts: Parts) -> None:
     ahead = forecast(parts)
-    assert ahead.rounds == rehearse(parts)
+    assert ahead.rounds == rehearsed(parts)
     assert ahead.batch_s > 0
     assert ahead.comparison_batches == 2 * ceil(9 / 4)
     # As many steps of a UNet as the evaluation, on as many pictures.

@@ -1,0 +1,1 @@
+"""``evounet run``: base, supernet, search, decoder, steps, pipeline and comparison, as one run."""
