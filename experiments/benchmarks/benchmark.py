@@ -27,6 +27,7 @@ BENCHMARKS = (
     "decoder",
     "distill",
     "evaluator",
+    "paper",
     "racing",
     "robustness",
     "scale",

@@ -32,7 +32,7 @@ from experiments.steps.measures import Drawing
 from experiments.steps.parts import StepsParts, prepare
 from experiments.steps.run import compare
 from experiments.training import load_unet_weights
-from supernet.architecture import BlockId
+from experiments.whole.published import REMOVED
 from supernet.growth import load_weights
 from supernet.inventory import take_inventory, unet_config
 from supernet.standalone_unet import materialize
@@ -41,11 +41,6 @@ _SEED = 13  # of scenes and noise; no preset uses it
 _SCALE = 4.0  # guidance that single figures are taken at
 _MIXED = 0.1  # the paper's share of CFG-aware steps
 _RESAMPLED = 200
-_REMOVED = (  # the paper's Table 3, but for what it adds
-    *(f"cross_attention down.0/{i}" for i in range(2)),
-    *(f"cross_attention up.3/{i}" for i in range(3)),
-    *(f"resnet {block}" for block in ("down.2/1", "down.3/1", "mid/1", "up.0/2", "up.1/2")),
-)
 
 
 @dataclass(frozen=True)
@@ -131,7 +126,7 @@ def _save_efficient(folder: Path) -> str:
     pipeline = load_pipeline(pipeline_source(SHAPES))
     load_weights(pipeline.unet, load_unet_weights(supernet_weights(SHAPES), pipeline.unet))
     full = take_inventory(unet_config(pipeline.unet)).full()
-    architecture = full.without([BlockId.parse(block) for block in _REMOVED])
+    architecture = full.without(REMOVED)
     pipeline.register_modules(unet=materialize(pipeline.unet, architecture))
     pipeline.save_pretrained(folder)
     return str(folder)
