@@ -1,6 +1,6 @@
 # make demo   set up .venv and run the embedded search (runs/demo/report.html)
 #             make demo SCRATCH=1 trains all its models from nothing first (hours)
-# make test   set up .venv and run every check; also: lint, test-slow, clean
+# make test   set up .venv and run every check; also: lint, docs, test-slow, clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,13 +20,13 @@ demo_options := \
   --set evaluation.second.name=local-dir:$(MODELS)/judge
 endif
 
-.PHONY: demo test lint test-slow clean
+.PHONY: demo test lint docs test-slow clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.installed $(demo_needs)
 	$(BIN)/evounet search experiments/presets/demo.toml --run runs/demo --overwrite $(demo_options)
 
-test: lint
+test: lint docs
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.installed-test
@@ -37,6 +37,10 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Links and references that lead nowhere are faults.
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 $(MODELS)/supernet.safetensors: | $(VENV)/.installed
 	$(BIN)/evounet train base --out $(MODELS)
@@ -62,5 +66,5 @@ $(VENV)/.created:
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
