@@ -50,7 +50,19 @@ class PoolEvent:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> PoolEvent:
-        return cls(**value)
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: if it is no event.
+        """
+        texts = isinstance(value, dict) and {
+            each: value.get(each) for each in ("kind", "who", "text")
+        }
+        if not texts or not all(isinstance(text, str) for text in texts.values()):
+            raise ValueError("no event: it needs kind, who and text")
+        if isinstance(value.get("time"), bool) or not isinstance(value.get("time"), int | float):
+            raise ValueError(f"time {value.get('time')!r} is no number")
+        return cls(value["time"], value["kind"], value["who"], value["text"])
 
 
 OnEvent = Callable[[PoolEvent], None]

@@ -23,14 +23,21 @@ class FaultLog:
 
 
 def load_faults(path: Path) -> tuple[PoolEvent, ...]:
-    """The events of a run in their order; none if nothing happened."""
+    """The events of a run in their order; none if nothing happened.
+
+    Raises:
+        ValueError: naming the line that is no event.
+    """
     if not path.exists():
         return ()
     events = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             value = json.loads(line)
         except ValueError:
             continue  # a line that was cut off when the driver's machine went down
-        events.append(PoolEvent.from_json(value))
+        try:
+            events.append(PoolEvent.from_json(value))
+        except ValueError as error:
+            raise ValueError(f"{path}: line {number} is {error}; delete it") from error
     return tuple(events)

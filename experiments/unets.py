@@ -14,7 +14,14 @@ from diffusers import UNet2DConditionModel
 
 from experiments.shapes.tokenizer import CONTEXT_LENGTH
 from latency_tables import BlockSignature
-from supernet.architecture import Architecture, BlockId, Granularity, UNetConfig, granularity_of
+from supernet.architecture import (
+    Architecture,
+    ArchitectureError,
+    BlockId,
+    Granularity,
+    UNetConfig,
+    granularity_of,
+)
 from supernet.inventory import GUIDED_BATCH, Inventory, take_inventory, unet_config
 from supernet.spec import read_spec
 
@@ -80,17 +87,20 @@ def choose_unet(
         ArchitectureError: if it cannot be built or analysed.
     """
     source = _find(name)
-    config = unet_config(source.config)
-    tokens = context_length or source.context_length or _usual_context_length(config)
-    changed = {BlockId.parse(block): n for block, n in source.multiplicities.items()}
-    inventory = take_inventory(
-        config,
-        granularity=granularity or granularity_of(changed),
-        batch=batch,
-        context_length=tokens,
-    )
-    architecture = inventory.full().with_multiplicities(changed)
-    inventory.check(architecture)
+    try:
+        config = unet_config(source.config)
+        tokens = context_length or source.context_length or _usual_context_length(config)
+        changed = {BlockId.parse(block): n for block, n in source.multiplicities.items()}
+        inventory = take_inventory(
+            config,
+            granularity=granularity or granularity_of(changed),
+            batch=batch,
+            context_length=tokens,
+        )
+        architecture = inventory.full().with_multiplicities(changed)
+        inventory.check(architecture)
+    except ArchitectureError as error:
+        raise ArchitectureError(f"{name}: {error}") from error
     options = [] if batch == GUIDED_BATCH else ["--batch", str(batch)]
     options += [] if context_length is None else ["--context-length", str(context_length)]
     options += [] if granularity is None else ["--granularity", granularity]

@@ -113,6 +113,15 @@ class Candidate:
 
     @classmethod
     def from_json(cls, value: dict[str, Any], full: Architecture) -> Candidate:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError, KeyError, TypeError: if it is damaged.
+        """
+        check_numbers(value, "clip", "delta_clip", "standard_error", "delta_latency_ms")
+        check_numbers(value, "prompts", "spared")
+        if value["second"] is not None:
+            check_numbers(value["second"], "delta", "standard_error")
         return cls(
             Action.parse(value["action"], full),
             value["clip"],
@@ -123,6 +132,19 @@ class Candidate:
             value["spared"],
             None if value["second"] is None else SecondOpinion(**value["second"]),
         )
+
+
+def check_numbers(value: dict[str, Any], *names: str) -> None:
+    """See that some entries of what was read are numbers.
+
+    Raises:
+        TypeError: naming the first that is none.
+        KeyError: if one is missing.
+    """
+    for name in names:
+        entry = value[name]
+        if isinstance(entry, bool) or not isinstance(entry, int | float):
+            raise TypeError(f"{name} is {entry!r}, not a number")
 
 
 def score_action(
@@ -245,7 +267,13 @@ class Decision:
 
     @classmethod
     def from_json(cls, value: dict[str, Any], full: Architecture) -> Decision:
-        """The inverse of :meth:`to_json`; ``full`` is the base with every block once."""
+        """The inverse of :meth:`to_json`; ``full`` is the base with every block once.
+
+        Raises:
+            ValueError, KeyError, TypeError: if it is damaged.
+        """
+        check_numbers(value, "clip_before", "clip_after", "latency_before_ms", "latency_after_ms")
+        check_numbers(value, "round")
         return cls(
             round=value["round"],
             phase=value["phase"],
@@ -258,7 +286,7 @@ class Decision:
             after=_architecture(value["after"], full),
             clip_after=value["clip_after"],
             latency_after_ms=value["latency_after_ms"],
-            remarks=tuple(value["remarks"]),
+            remarks=tuple(map(str, value["remarks"])),
         )
 
 

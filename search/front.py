@@ -91,7 +91,7 @@ class Front:
             )
         except StateError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise StateError(
                 f"{path}: no front can be read ({error}); search with search.pareto = true"
             ) from error

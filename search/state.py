@@ -100,7 +100,7 @@ class SearchState:
         try:
             made = [Decision.from_json(decision, full) for decision in decisions]
             return cls(full, made, int(value["pictures"]), float(value["seconds"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise StateError(
                 f"{path}: cannot be read ({error}); restore it or start a new run folder"
             ) from error

@@ -27,19 +27,33 @@ def save_samples(folder: Path, sets: Sequence[SampleSet]) -> None:
 
 
 def load_samples(folder: Path) -> tuple[SampleSet, ...]:
-    """The inverse of :func:`save_samples`; nothing where there are no samples yet."""
-    if not (folder / _INDEX).exists():
+    """The inverse of :func:`save_samples`; nothing where there are no samples yet.
+
+    Raises:
+        ValueError: if the list of them is damaged, or one is missing.
+    """
+    path = folder / _INDEX
+    if not path.exists():
         return ()
-    index = json.loads((folder / _INDEX).read_text())
-    return tuple(_load(folder, **entry) for entry in index)
+    try:
+        return tuple(_load(folder, **entry) for entry in json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: damaged ({reason}); delete {folder}, or run it again") from error
 
 
 def _load(folder: Path, title: str, captions: list[str], clip_scores: list[float]) -> SampleSet:
+    if not isinstance(title, str) or Path(title).name != title:
+        raise ValueError(f"{title!r} is no title")  # nor a way out of the folder
+    if not all(isinstance(text, str) for text in captions) or len(clip_scores) != len(captions):
+        raise ValueError(f"{title}: captions and scores do not fit")
     images = [
         decode_image(str(folder / _name(title, i)), mode=ImageReadMode.RGB)
         for i in range(len(captions))
     ]
-    return SampleSet(title, torch.stack(images).float() / 255, tuple(captions), tuple(clip_scores))
+    return SampleSet(
+        title, torch.stack(images).float() / 255, tuple(captions), tuple(map(float, clip_scores))
+    )
 
 
 def _name(title: str, i: int) -> str:
