@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from evaluators.generation import SamplingSettings, convert, encode_prompts, generate
 from evaluators.job import Scores
-from evaluators.memory import Portions
+from evaluators.memory import Portions, less_at_a_time
 from evaluators.pipelines import Pipeline, load_pipeline
 from evaluators.prompts import PromptSet
 from evaluators.scorers import Scorer, ScorerSettings
@@ -93,10 +93,7 @@ class Evaluator:
             images = self._portions(rows, lambda some: self._draw(architecture, some))
         if self._portions.size < before:
             self.prefix.forget()
-            self.notes.append(
-                f"no memory for {before} pictures at a time; goes on with {self._portions.size}, "
-                "which may change the last bits of scores"
-            )
+        self.notes += less_at_a_time(before, self._portions, "scores")
         return images
 
     def _draw(self, architecture: Architecture, rows: range) -> Tensor:

@@ -183,13 +183,14 @@ def generate_latents(
     prompts: PromptSet,
     conditioning: Conditioning,
     settings: SamplingSettings,
+    rows: range | None = None,
 ) -> Tensor:
-    """What the UNet makes of all prompts before it is decoded; see :func:`generate`.
+    """What the UNet makes of prompts before it is decoded; see :func:`generate`.
 
     Returns:
-        Latents ``(n, 4, h, w)``, times the autoencoder's scaling factor, fp32, on the CPU.
+        Latents ``(len(rows), 4, h, w)``, times the autoencoder's scaling factor, fp32, on the CPU.
     """
-    return _drawn(pipeline, prompts, conditioning, settings, None, "latent")
+    return _drawn(pipeline, prompts, conditioning, settings, rows, "latent")
 
 
 def _drawn(

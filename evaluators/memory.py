@@ -48,6 +48,22 @@ class Portions:
         return None
 
 
+def less_at_a_time(before: int, portions: Portions, changed: str) -> list[str]:
+    """What to note if portions are smaller now than they were, in words; nothing if they are not.
+
+    Args:
+        before: rows of a portion, as it was.
+        portions: as they are.
+        changed: whose last bits depend on it.
+    """
+    if portions.size == before:
+        return []
+    return [
+        f"no memory for {before} pictures at a time; goes on with {portions.size}, which may "
+        f"change the last bits of {changed}"
+    ]
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether a device had no room, or the machine: torch has no type of its own for that."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

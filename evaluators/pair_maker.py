@@ -14,7 +14,8 @@ from torch import Tensor
 
 from distillation.pairs import Pairs, decode
 from evaluators.evaluator import EvaluatorSpec
-from evaluators.generation import convert, encode_prompts, generate_latents
+from evaluators.generation import Conditioning, convert, encode_prompts, generate_latents
+from evaluators.memory import Portions, less_at_a_time
 from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
 from evaluators.worker import WorkersEvaluator
@@ -33,12 +34,13 @@ class PairMaker:
         device: of torch.
 
     Attributes:
-        notes: what it had to change to go on, in words; nothing so far.
+        notes: what it had to change to go on, in words.
     """
 
     def __init__(self, spec: EvaluatorSpec, device: str = "cpu") -> None:
         self.spec = spec
         self.notes: list[str] = []
+        self._portions = Portions(spec.sampling.batch_size)
         self.pipeline = load_pipeline(spec.pipeline).to(device)
         # A decoder learns from its teacher's fp32 pictures, however latents are drawn.
         self.teacher = copy.deepcopy(self.pipeline.vae)
@@ -57,10 +59,20 @@ class PairMaker:
         """
         prompts = part_of(self.spec.prompts, rows)
         conditioning = encode_prompts(self.pipeline, prompts)
+        all_of_them, before = range(len(prompts)), self._portions.size
         with self.supernet.running(architecture):
-            latents = generate_latents(self.pipeline, prompts, conditioning, self.spec.sampling)
-        pictures = decode(self.teacher, latents.to(self.teacher.device))
-        return Pairs(latents, pictures.float().cpu())
+            latents = self._portions(
+                all_of_them, lambda some: self._draw(prompts, conditioning, some)
+            )
+        pictures = self._portions(all_of_them, lambda some: self._decode(latents[list(some)]))
+        self.notes += less_at_a_time(before, self._portions, "pairs")
+        return Pairs(latents, pictures)
+
+    def _draw(self, prompts: PromptSet, conditioning: Conditioning, rows: range) -> Tensor:
+        return generate_latents(self.pipeline, prompts, conditioning, self.spec.sampling, rows)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        return decode(self.teacher, latents.to(self.teacher.device)).float().cpu()
 
 
 def part_of(prompts: PromptSet, rows: range) -> PromptSet:

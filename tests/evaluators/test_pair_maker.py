@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import pytest
 import torch
 from small_models import PROMPTS, SAMPLING
+from torch import Tensor
 
 from distillation.decoder_architecture import DecoderArchitecture
 from distillation.efficient_autoencoder import autoencoder_config
@@ -35,6 +38,31 @@ def test_teachers_decode_in_fp32_whatever_draws(spec: EvaluatorSpec) -> None:
     with torch.no_grad():
         expected = vae.decode(pairs.latents / vae.config.scaling_factor).sample
     assert torch.equal(pairs.pictures, expected)
+
+
+@pytest.mark.parametrize("method", ["_draw", "_decode"])
+def test_without_room_for_a_batch_it_goes_on_with_half_and_says_so(
+    spec: EvaluatorSpec, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    maker, rows = PairMaker(spec), range(4)
+    expected = maker.pairs(maker.supernet.full(), rows)
+    assert not maker.notes
+    work = getattr(maker, method)
+
+    def work_on_two(*arguments: Any) -> Tensor:
+        if len(arguments[-1]) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        done: Tensor = work(*arguments)
+        return done
+
+    monkeypatch.setattr(maker, method, work_on_two)
+    for _ in range(2):
+        pairs = maker.pairs(maker.supernet.full(), rows)
+        torch.testing.assert_close(pairs.latents, expected.latents)
+        torch.testing.assert_close(pairs.pictures, expected.pictures)
+    (note,) = maker.notes
+    assert "no memory for 4 pictures at a time; goes on with 2" in note
+    assert "last bits of pairs" in note
 
 
 def test_every_batch_has_noise_of_its_own() -> None:
