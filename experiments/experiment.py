@@ -87,8 +87,9 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 
     Args:
         path: a TOML file, or the name of a file in ``experiments/presets`` without ``.toml``.
-        overrides: like ``search.rounds=2``; the value is TOML, or else taken as a string. An
-            empty value takes the key away, so that its default holds.
+        overrides: like ``search.rounds=2``, or in a list ``steps.stages.0.name=a``; the value is
+            TOML, or else taken as a string. An empty value takes the key away, so that its default
+            holds.
 
     Raises:
         ExperimentError: naming the file, the field and the fix.
@@ -131,16 +132,34 @@ def _override(values: dict[str, Any], override: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text
     *parents, last = key.split(".")
+    section: Any = values
     for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
+        place = _place(section, parent, override)
+        section = section[place] if isinstance(section, list) else section.setdefault(place, {})
+        if not isinstance(section, dict | list):
             raise ExperimentError(f"--set {override}: '{parent}' is a value, not a section")
+    place = _place(section, last, override)
     if text:
-        values[last] = value
-    elif last in values:
-        del values[last]
+        section[place] = value
+    elif isinstance(section, list) or place in section:
+        del section[place]
     else:
         raise ExperimentError(f"--set {override}: there is no '{key}' to take away; name a value")
+
+
+def _place(section: dict[str, Any] | list[Any], part: str, override: str) -> Any:
+    """Part of a key as it is found in its section; those of a list are counted from 0.
+
+    Raises:
+        ExperimentError: if a list has no such place.
+    """
+    if isinstance(section, dict):
+        return part
+    if not part.isdecimal() or int(part) >= len(section):
+        raise ExperimentError(
+            f"--set {override}: '{part}' is no place in a list of {len(section)}; count from 0"
+        )
+    return int(part)
 
 
 def _first_problem(model: type[BaseModel], error: ValidationError) -> str:

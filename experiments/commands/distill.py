@@ -86,10 +86,11 @@ def steps(
     from experiments.experiment import load_experiment
     from experiments.run_log import RunLog
     from experiments.steps.folder import StepsFolder
-    from experiments.steps.parts import prepare
+    from experiments.steps.parts import check_stages, prepare
     from experiments.steps.run import distill as run_distillation
 
     resolved = load_experiment(experiment, list(set_ or []))
+    check_stages(resolved)
     folder = StepsFolder(run or Path("runs") / resolved.name)
     folder.check(overwrite)
     log = RunLog(Console(), folder.log)

@@ -76,17 +76,29 @@ class StepsParts:
         return self.outcomes[name] if name in self.outcomes else self.inputs[name].model
 
 
+def check_stages(experiment: Experiment) -> None:
+    """See that there is something to do.
+
+    Raises:
+        ExperimentError: if there is no stage.
+    """
+    if not experiment.steps.stages:
+        raise ExperimentError(
+            f"steps.stages of '{experiment.name}' is empty: describe a stage (docs/steps.md), or "
+            "take a preset, 'steps'"
+        )
+
+
 def prepare(experiment: Experiment) -> StepsParts:
     """Load and check everything; writes nothing.
+
+    Args:
+        experiment: has stages, see :func:`check_stages`.
 
     Raises:
         ValueError: in one line, if anything that is needed is missing, damaged or does not fit.
     """
     section = experiment.steps
-    if not section.stages:
-        raise ExperimentError(
-            "steps.stages is empty: describe a stage (docs/steps.md), or take a preset, 'steps'"
-        )
     for stage in section.stages:
         parts_of_batch(stage.training, Workers(count=section.workers))
     spec = _comparison(experiment)

@@ -124,6 +124,7 @@ def test_a_path_is_never_taken_for_a_preset(presets: Path) -> None:
         ("model.pipeline='a=b#c'", "model.pipeline", "a=b#c"),
         (" name = other ", "name", "other"),
         ("search.rounds=", "search.rounds", 4),
+        ("latency.tables.0=b.toml", "latency.tables", ("b.toml",)),
     ],
 )
 def test_an_override_goes_before_the_file(
@@ -149,6 +150,10 @@ def test_the_last_override_wins(file: Path) -> None:
         ("search.rounds.deep=2", "--set search.rounds.deep=2: 'rounds' is a value, not a section"),
         ("search.rounds", "--set search.rounds: write it as key=value"),
         ("=2", "--set =2: write it as key=value"),
+        ("latency.tables.1=b", "'1' is no place in a list of 1; count from 0"),
+        ("latency.tables.first=b", "'first' is no place in a list of 1; count from 0"),
+        ("latency.tables.0.name=b", "'0' is a value, not a section"),
+        ("latency.tables.0=", "'latency.tables' is []: "),
         ("latency.target_rato=", "there is no 'latency.target_rato' to take away"),
         ("latency.target_ratio=", "'latency': give one of target_ms and target_ratio"),
         ("latency.target_ms=3", "'latency': give one of target_ms and target_ratio"),
