@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +102,7 @@ def distill_steps(
     empty_prompt: Tensor,
     seed: int,
     *,
+    empty_text_embeds: Tensor | None = None,
     teacher_predicts: str = "v_prediction",
     checkpoint: Path | None = None,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
@@ -119,6 +120,7 @@ def distill_steps(
         settings: all else.
         empty_prompt: ``encoder_hidden_states`` of no prompt, ``(1, tokens, width)``.
         seed: fixes every random choice; a resumed training equals one that was not interrupted.
+        empty_text_embeds: what SDXL's UNets are given of no prompt besides, ``(1, width)``.
         teacher_predicts: its ``prediction_type``.
         checkpoint: file to save to now and then and to resume from if it is there.
         on_progress: called after each step with the number of steps done and the loss.
@@ -126,7 +128,8 @@ def distill_steps(
     Raises:
         CheckpointError: if the checkpoint is damaged or of another training.
         ValueError: if the scheduler does not say that the student predicts velocities, there are
-            fewer timesteps than steps, or workers cannot share a batch equally.
+            fewer timesteps than steps, workers cannot share a batch equally, or SDXL's UNets lack
+            what they are given of no prompt.
     """
     predicts = noise_scheduler.config.prediction_type
     if predicts != "v_prediction":
@@ -134,12 +137,45 @@ def distill_steps(
             f"the student's scheduler has prediction_type {predicts!r}; fine-tune the UNet with "
             "v_prediction first, which knows what to do where there is hardly any signal"
         )
+    if student.config.addition_embed_type == "text_time" and empty_text_embeds is None:
+        raise ValueError("an SDXL UNet needs empty_text_embeds; give those of no prompt")
     training = _Training(
-        student, teacher, batches, noise_scheduler, settings, empty_prompt, seed, teacher_predicts
+        student,
+        teacher,
+        batches,
+        noise_scheduler,
+        settings,
+        _NoPrompt(empty_prompt, empty_text_embeds),
+        seed,
+        teacher_predicts,
     )
     done = training.optimization.begin(checkpoint)
     with training_mode(student, settings):
         training.optimization.run(training.gradients, done, checkpoint, on_progress)
+
+
+@dataclass(frozen=True)
+class _NoPrompt:
+    """What a UNet is given without a prompt, one row of each; see :class:`Batch`."""
+
+    encoder_hidden_states: Tensor
+    text_embeds: Tensor | None
+
+    def beside(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor] | None]:
+        """Prompts of a batch and as many empty ones behind them, and SDXL's conditions of both.
+
+        The empty ones have the sizes of the pictures, as in SDXL's pipeline.
+        """
+        prompts, added = batch.encoder_hidden_states, batch.added_cond_kwargs
+        both = torch.cat([prompts, self.encoder_hidden_states.to(prompts).expand_as(prompts)])
+        if added is None:
+            return both, None
+        assert self.text_embeds is not None, "UNets with added conditions have one of no prompt"
+        texts = added["text_embeds"]
+        return both, {
+            "text_embeds": torch.cat([texts, self.text_embeds.to(texts).expand_as(texts)]),
+            "time_ids": added["time_ids"].repeat(2, 1),
+        }
 
 
 class _Training:
@@ -152,7 +188,7 @@ class _Training:
         batches: Batches,
         noise_scheduler: DDIMScheduler,
         settings: StepDistillation,
-        empty_prompt: Tensor,
+        no_prompt: _NoPrompt,
         seed: int,
         teacher_predicts: str,
     ) -> None:
@@ -161,7 +197,7 @@ class _Training:
         self.batches = batches
         self.noise_scheduler = noise_scheduler
         self.settings = settings
-        self.empty_prompt = empty_prompt
+        self.no_prompt = no_prompt
         self.seed = seed
         self.teacher_predicts = teacher_predicts
         self.device = student.device
@@ -232,18 +268,12 @@ class _Training:
         batch: Batch,
         also_without: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Its answers with the prompts and, in the same pass, with none.
-
-        Conditions besides the prompt (SDXL's) are the same for both.
-        """
-        prompts = batch.encoder_hidden_states
-        added = batch.added_cond_kwargs
+        """Its answers with the prompts and, in the same pass, with none."""
+        prompts, added = batch.encoder_hidden_states, batch.added_cond_kwargs
         timestep = timestep.clamp(min=0)
         if also_without:
-            empty = self.empty_prompt.to(prompts).expand_as(prompts)
-            prompts, noisy = torch.cat([prompts, empty]), noisy.repeat(2, 1, 1, 1)
-            timestep = timestep.repeat(2)
-            added = added and {k: value.repeat(2, 1) for k, value in added.items()}
+            prompts, added = self.no_prompt.beside(batch)
+            noisy, timestep = noisy.repeat(2, 1, 1, 1), timestep.repeat(2)
         with autocast(self.settings.precision, self.device):
             answer = unet(noisy, timestep, prompts, added_cond_kwargs=added).sample.float()
         count = len(batch.latents)

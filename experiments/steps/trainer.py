@@ -109,15 +109,16 @@ class StageTrainer:
             )
             return
         assert self.teacher is not None, "distillation has a teacher"
-        empty = encode_prompts(self.student, PromptSet(("",), 0)).negative_prompt_embeds
+        empty = encode_prompts(self.student, PromptSet(("",), 0))
         distill_steps(
             unet,
             self.teacher.unet,
             batches,
             scheduler,
             stage.training,
-            empty,
+            empty.negative_prompt_embeds,
             job.seed,
+            empty_text_embeds=empty.negative_pooled_prompt_embeds,
             teacher_predicts=self.teacher.scheduler.config.prediction_type,
             checkpoint=checkpoint,
             on_progress=on_progress,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from small_unets import BATCH, Stopped, batches, equal, small_unet
+from small_unets import BATCH, SDXL, Stopped, batches, equal, sdxl_batches, small_unet
 from torch import Tensor
 
 from distillation.step_training import Draw, StepDistillation, distill_steps
@@ -97,6 +97,34 @@ def test_each_step_asks_no_more_than_it_needs(
     distilled(teacher, steps=2, guided_share=guided_share)
     rows = BATCH * times
     assert asked == [("teacher", rows), ("teacher", rows), ("student", rows)] * 2
+
+
+def test_sdxl_s_half_without_prompt_has_the_pooled_text_of_none_and_the_same_sizes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    student, teacher = small_unet(1, **SDXL), small_unet(2, **SDXL)
+    asked: list[dict[str, Tensor]] = []
+    forward = UNet2DConditionModel.forward
+
+    def heard(self: UNet2DConditionModel, *args: Any, **kwargs: Any) -> Any:
+        asked.append(kwargs["added_cond_kwargs"])
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", heard)
+    chosen = settings(steps=1, guided_share=1.0)
+    arguments = (student, teacher, sdxl_batches, SCHEDULER, chosen, EMPTY, 0)
+    nothing = torch.full((1, 3), 0.25)
+    distill_steps(*arguments, empty_text_embeds=nothing)
+    given = sdxl_batches(0, range(BATCH)).added_cond_kwargs
+    assert given is not None
+    assert len(asked) == 3
+    for added in asked:
+        own, empty = added["text_embeds"].chunk(2)
+        assert torch.equal(own, given["text_embeds"])
+        assert torch.equal(empty, nothing.expand(BATCH, -1))
+        assert all(torch.equal(half, given["time_ids"]) for half in added["time_ids"].chunk(2))
+    with pytest.raises(ValueError, match="an SDXL UNet needs empty_text_embeds"):
+        distill_steps(*arguments)
 
 
 def test_guidance_of_one_is_the_vanilla_loss() -> None:
