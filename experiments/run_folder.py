@@ -18,6 +18,28 @@ class RunFolderError(ValueError):
     """A run folder that is in the way, missing, incomplete or in use."""
 
 
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a folder for this process; the lock ends with the process, however it ends.
+
+    Raises:
+        RunFolderError: if another process holds it.
+    """
+    with (path / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise RunFolderError(
+                f"{path}: in use by process {file.read().strip() or 'unknown'}; "
+                "wait for it or stop it"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
 class ExperimentFolder(ABC):
     """What a search, or a sweep of searches, is kept in. Nothing is there before :meth:`create`."""
 
@@ -100,23 +122,8 @@ class ExperimentFolder(ABC):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process; the lock ends with the process, however it ends.
-
-        Raises:
-            RunFolderError: if another process holds it.
-        """
-        with (self.path / ".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise RunFolderError(
-                    f"{self.path}: in use by process {file.read().strip() or 'unknown'}; "
-                    "wait for it or stop it"
-                ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        """See :func:`held`."""
+        with held(self.path):
             yield
 
 

@@ -3,7 +3,9 @@
 A benchmark is a module of this package with a function ``run(quick, console) -> list[Figure]``.
 It never asserts and never reads a stored result of its own. Where a picture says more than its
 figures, it also has ``picture(figures)``, which draws them with plotly; where it can measure on a
-UNet that the user names, ``run_unet(unet, console) -> list[Figure]``.
+UNet that the user names, ``run_unet(unet, console) -> list[Figure]``; where it takes hours,
+``run_in(folder, quick, console) -> list[Figure]``, which keeps in the folder what it has done and
+goes on from what is there.
 """
 
 from __future__ import annotations
@@ -84,7 +86,11 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
 
 
 def run_benchmark(
-    name: str, quick: bool, console: Console, unet: str | None = None
+    name: str,
+    quick: bool,
+    console: Console,
+    unet: str | None = None,
+    work: Path | None = None,
 ) -> list[Figure]:
     """Run one of :data:`BENCHMARKS`.
 
@@ -94,13 +100,19 @@ def run_benchmark(
         console: for progress.
         unet: what :func:`experiments.unets.choose_unet` takes, to measure on that UNet in place
             of the benchmark's own; only where :func:`takes_unet`, and then ``quick`` says nothing.
+        work: where to keep what is done, and to go on; only where :func:`keeps_work`.
 
     Raises:
         ValueError: if there is none of that name, or no such UNet.
     """
     module = _benchmark(name)
     figures: list[Figure]
-    figures = module.run(quick, console) if unet is None else module.run_unet(unet, console)
+    if unet is not None:
+        figures = module.run_unet(unet, console)
+    elif work is not None:
+        figures = module.run_in(work, quick, console)
+    else:
+        figures = module.run(quick, console)
     return figures
 
 
@@ -111,6 +123,15 @@ def takes_unet(name: str) -> bool:
         ValueError: if there is none of that name.
     """
     return hasattr(_benchmark(name), "run_unet")
+
+
+def keeps_work(name: str) -> bool:
+    """Whether one of :data:`BENCHMARKS` can keep what it has done, and go on.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    return hasattr(_benchmark(name), "run_in")
 
 
 def has_picture(name: str) -> bool:
@@ -152,11 +173,14 @@ def figures_table(name: str, figures: Sequence[Figure]) -> Table:
     return table
 
 
-def figures_json(name: str, figures: Sequence[Figure]) -> str:
-    """One object: ``name``, ``environment``, ``figures``, ``spreads``, ``goals`` and ``points``."""
+def figures_json(name: str, figures: Sequence[Figure], sittings: int = 1) -> str:
+    """One object: ``name``, ``environment``, ``figures``, ``spreads``, ``goals`` and ``points``.
+
+    The environment has ``sittings`` too: 2 or more where it was gone on with after a kill.
+    """
     value = {
         "name": name,
-        "environment": environment(),
+        "environment": environment() | {"sittings": sittings},
         "figures": {figure.name: figure.value for figure in figures},
         "spreads": {figure.name: figure.spread for figure in figures if figure.spread},
         "goals": {

@@ -22,6 +22,7 @@ from evaluators.pipelines import load_pipeline
 from experiments.benchmarks.benchmark import Figure, Goal
 from experiments.benchmarks.distill_steps import step_figures
 from experiments.comparison import Pictures
+from experiments.drafts import publish
 from experiments.experiment import Experiment
 from experiments.models import SHAPES, pipeline_source, supernet_weights
 from experiments.report.look import canvas
@@ -99,19 +100,26 @@ _WHOLE = _Size(
 
 
 def run(quick: bool, console: Console) -> list[Figure]:
-    """Do the chain in a folder of its own, draw, and time single training steps."""
-    size = _QUICK if quick else _WHOLE
+    """Do the chain, draw, and time single training steps; nothing is kept."""
     with tempfile.TemporaryDirectory() as name:
-        base = Path(name)
-        parts = prepare(_experiment(size, _save_efficient(base / "efficient")))
-        folder = StepsFolder(base / "run")
-        folder.begin(parts.experiment, overwrite=False)
-        chain = Chain(parts, folder, RunLog(console, folder.log))
-        with folder.locked():
-            for stage in parts.section.stages:
-                chain.do(stage)
-            drawings = _drawings(size)
-            results = compare(chain, list(drawings.values())).drawn
+        return run_in(Path(name), quick, console)
+
+
+def run_in(folder: Path, quick: bool, console: Console) -> list[Figure]:
+    """The same in a folder, where stages and pictures that are done are not done again."""
+    size = _QUICK if quick else _WHOLE
+    efficient = folder / "efficient"
+    if not efficient.exists():
+        publish(efficient, _save_efficient)
+    parts = prepare(_experiment(size, str(efficient)))
+    run_folder = StepsFolder(folder / "run")
+    run_folder.begin(parts.experiment, overwrite=False)
+    chain = Chain(parts, run_folder, RunLog(console, run_folder.log))
+    with run_folder.locked():
+        for stage in parts.section.stages:
+            chain.do(stage)
+        drawings = _drawings(size)
+        results = compare(chain, list(drawings.values())).drawn
     pictures = dict(zip(drawings, (each.pictures for each in results), strict=True))
     return [
         *_ratios(pictures, size),
@@ -121,7 +129,7 @@ def run(quick: bool, console: Console) -> list[Figure]:
     ]
 
 
-def _save_efficient(folder: Path) -> str:
+def _save_efficient(folder: Path) -> None:
     """The pipeline with the supernet's UNet without what the paper removes."""
     pipeline = load_pipeline(pipeline_source(SHAPES))
     load_weights(pipeline.unet, load_unet_weights(supernet_weights(SHAPES), pipeline.unet))
@@ -129,7 +137,6 @@ def _save_efficient(folder: Path) -> str:
     architecture = full.without(REMOVED)
     pipeline.register_modules(unet=materialize(pipeline.unet, architecture))
     pipeline.save_pretrained(folder)
-    return str(folder)
 
 
 def _experiment(size: _Size, efficient: str) -> Experiment:

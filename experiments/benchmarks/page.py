@@ -12,16 +12,21 @@ _TITLE = "# Benchmarks"
 _HEAD = "| figure | value | spread | goal | met | what |\n|---|---|---|---|---|---|"
 
 
-def updated_page(page: str, results: Mapping[str, Sequence[Figure]], quick: bool) -> str:
+def updated_page(
+    page: str, results: Mapping[str, Sequence[Figure]], quick: bool, sittings: int = 1
+) -> str:
     """A page with the sections of some benchmarks anew, and its others as they are.
 
     Args:
         page: as it was written before; empty for a new one.
         results: figures by benchmark.
         quick: whether they were measured on less.
+        sittings: in how many they were.
     """
     sections = {name: f"## {name}\n{text}" for name, text in _sections(page).items()}
-    sections |= {name: _section(name, figures, quick) for name, figures in results.items()}
+    sections |= {
+        name: _section(name, figures, quick, sittings) for name, figures in results.items()
+    }
     known = [sections[name].strip() for name in BENCHMARKS if name in sections]
     return "\n\n".join([_TITLE, *known]) + "\n"
 
@@ -31,12 +36,13 @@ def _sections(page: str) -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def _section(name: str, figures: Sequence[Figure], quick: bool) -> str:
+def _section(name: str, figures: Sequence[Figure], quick: bool, sittings: int) -> str:
     """With the machine, the day and the commit that its figures were taken on."""
     where = environment()
     versions = ", ".join(f"{package} {version}" for package, version in where["versions"].items())
     origin = (
         f"`evounet bench {name}{' --quick' if quick else ''}`, {date.today()}, "
+        f"{f'in {sittings} sittings, ' if sittings > 1 else ''}"
         f"commit {where['commit']}: {where['chip']}, {where['cores']} cores, "
         f"{where['threads']} threads, Python {where['python']}, {versions}."
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
 
+from pydantic import TypeAdapter
 from rich.console import Console
 
 from experiments.benchmarks.benchmark import Figure, Goal
@@ -23,6 +24,7 @@ from experiments.run_log import RunLog
 from experiments.search_parts import prepare
 from experiments.search_run import open_pool, search
 from search.decision import paired_difference
+from search.state import write_atomically
 from search.strategies import STRATEGIES
 
 _RATIOS = (0.5, 0.3)  # of the base's latency by the table
@@ -77,48 +79,91 @@ _QUICK = Size(
 )
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a search found, beside the base it began with.
+
+    Attributes:
+        base_ms: latency of the base by the table.
+        found_ms: likewise, of what was found.
+        base_scores: of the base's pictures of the last prompts.
+        found_scores: likewise.
+    """
+
+    base_ms: float
+    found_ms: float
+    base_scores: tuple[float, ...]
+    found_scores: tuple[float, ...]
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> Found:
+        before, after = comparison.before, comparison.after
+        return cls(
+            before.predicted_ms,
+            after.predicted_ms,
+            before.pictures.scores.first,
+            after.pictures.scores.first,
+        )
+
+
+_FOUND = TypeAdapter(Found)
+
+
 def run(quick: bool, console: Console) -> list[Figure]:
-    """Search with every strategy to every latency."""
+    """Search with every strategy to every latency; nothing is kept."""
+    with TemporaryDirectory() as name:
+        return run_in(Path(name), quick, console)
+
+
+def run_in(folder: Path, quick: bool, console: Console) -> list[Figure]:
+    """The same in a folder, where searches that are done are not done again."""
     size = _QUICK if quick else _FULL
     found = {
-        (name, ratio): _search(name, ratio, size, console)
+        (name, ratio): _search(name, ratio, size, folder, console)
         for ratio in size.ratios
         for name in size.strategies
     }
     return list(_figures(found))
 
 
-def _search(name: str, ratio: float, size: Size, console: Console) -> Comparison:
-    """One whole search, in a folder of its own that is gone afterwards."""
+def _search(name: str, ratio: float, size: Size, folder: Path, console: Console) -> Found:
+    """One whole search, from wherever its own folder stands."""
     console.print(f"{_about(name)} to {ratio:.0%} of the base's latency")
     asked = ["search.paper=true"] if name == _PAPER else [f"search.strategy={name}"]
     overrides = [*size.overrides, f"latency.target_ratio={ratio}", *asked]
     experiment = load_experiment(Path("demo"), overrides)
-    with TemporaryDirectory() as temporary:
-        folder = RunFolder(Path(temporary) / "run")
-        log = RunLog(console, folder.log)
-        parts = prepare(experiment)
-        with open_pool(parts, folder, log) as pool:
-            folder.create(experiment)
-            found = search(parts, folder, log, pool)
-    console.print(found.table())
+    run_folder = RunFolder(folder / f"{name}-{100 * ratio:.0f}")
+    outcome = run_folder.path / "found.json"
+    begun = run_folder.experiment.exists() and run_folder.load_experiment() == experiment
+    if begun and outcome.exists():
+        console.print("done already")
+        return _FOUND.validate_json(outcome.read_bytes())
+    log = RunLog(console, run_folder.log)
+    parts = prepare(experiment)
+    with open_pool(parts, run_folder, log) as pool:
+        if not begun:
+            outcome.unlink(missing_ok=True)
+            run_folder.create(experiment)
+        comparison = search(parts, run_folder, log, pool)
+    console.print(comparison.table())
+    found = Found.of(comparison)
+    write_atomically(outcome, _FOUND.dump_json(found).decode() + "\n")
     return found
 
 
-def _figures(found: Mapping[tuple[str, float], Comparison]) -> Iterator[Figure]:
-    for (name, ratio), comparison in found.items():
-        percent, base = round(100 * ratio), comparison.before.pictures.clip
-        reached = comparison.after.predicted_ms / comparison.before.predicted_ms
+def _figures(found: Mapping[tuple[str, float], Found]) -> Iterator[Figure]:
+    for (name, ratio), each in found.items():
+        percent, base = round(100 * ratio), fmean(each.base_scores)
+        reached = each.found_ms / each.base_ms
         prefix = "" if name == _DEFAULT else f"{name}_"
         yield Figure(
             f"{prefix}clip_pct_at_{percent}",
-            100 * comparison.after.pictures.clip / base,
+            100 * fmean(each.found_scores) / base,
             f"CLIP of what {_about(name)} found, of the base's, at {reached:.1%} of its latency "
-            f"by the table; after training, on {len(comparison.after.pictures.images)} prompts",
+            f"by the table; after training, on {len(each.found_scores)} prompts",
         )
         if name != _DEFAULT:
-            own = found[_DEFAULT, ratio].after.pictures.scores.first
-            theirs = comparison.after.pictures.scores.first
+            own, theirs = found[_DEFAULT, ratio].found_scores, each.found_scores
             mean, error = paired_difference(theirs, own)
             low, high = (100 * (mean + side * _CONFIDENCE * error) / base for side in (-1, 1))
             yield Figure(

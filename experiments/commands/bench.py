@@ -25,6 +25,13 @@ def bench(
             help="with train: one step of this UNet instead (named as for evounet analyze)",
         ),
     ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="with distill or strategies: keep what is done here, and go on when called again",
+        ),
+    ] = None,
     json_: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="also write the figures here")
     ] = None,
@@ -40,6 +47,8 @@ def bench(
 
     Example: evounet bench supernet --quick --json supernet.json
     """
+    from contextlib import nullcontext
+
     from rich.console import Console
 
     from experiments.benchmarks.benchmark import (
@@ -47,11 +56,13 @@ def bench(
         figures_json,
         figures_table,
         has_picture,
+        keeps_work,
         picture_page,
         run_benchmark,
         takes_unet,
     )
     from experiments.benchmarks.page import updated_page
+    from experiments.benchmarks.work_folder import open_work
     from search.state import write_atomically
 
     if (name is None) != all_:
@@ -66,20 +77,24 @@ def bench(
         raise ValueError(f"bench: --unet is for a benchmark that measures on any UNet: {measured}")
     if unet is not None and quick:
         raise ValueError("bench: --unet measures one step, which cannot be less; omit --quick")
+    if work is not None and (name is None or not keeps_work(name)):
+        kept = ", ".join(filter(keeps_work, BENCHMARKS))
+        raise ValueError(f"bench: --work is for a benchmark that takes hours: {kept}")
     for path in (json_, picture, write):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
     console = Console()
-    results = {
-        each: run_benchmark(each, quick, console, unet)
-        for each in (BENCHMARKS if all_ else [str(name)])
-    }
+    with nullcontext(1) if work is None else open_work(work, str(name), quick) as sittings:
+        results = {
+            each: run_benchmark(each, quick, console, unet, work)
+            for each in (BENCHMARKS if all_ else [str(name)])
+        }
     for each, figures in results.items():
         console.print(figures_table(each, figures))
         if json_ is not None:
-            write_atomically(json_, figures_json(each, figures))
+            write_atomically(json_, figures_json(each, figures, sittings))
         if picture is not None:
             write_atomically(picture, picture_page(each, figures))
     if write is not None:
         before = write.read_text(encoding="utf-8") if write.exists() else ""
-        write_atomically(write, updated_page(before, results, quick))
+        write_atomically(write, updated_page(before, results, quick, sittings))

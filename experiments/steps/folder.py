@@ -37,9 +37,10 @@ class StepsFolder(RunFolder):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.stages = path / "stages"
+        self.drawn = path / "drawn"
 
     def _made(self) -> tuple[Path, ...]:
-        return (*super()._made(), self.stages)
+        return (*super()._made(), self.stages, self.drawn)
 
     def stage(self, name: str) -> Path:
         """The pipeline that a stage ends with."""

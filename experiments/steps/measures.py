@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import stdev
 from typing import Any
@@ -13,11 +13,11 @@ from rich.table import Column, Table
 from evaluators.evaluator import EvaluatorSpec
 from evaluators.generation import SamplingSettings, convert, encode_prompts, generate
 from evaluators.job import Scores
+from evaluators.pipelines import Pipeline
 from evaluators.scorers import CaptionAccuracy, Scorer, ScorerSettings
 from experiments.comparison import Pictures
 from experiments.progress import OnProgress
 from experiments.report.data import SampleSet
-from experiments.steps.sources import Source
 
 
 @dataclass(frozen=True)
@@ -150,27 +150,24 @@ class StepsComparison:
 
 
 def draw(
-    source: Source,
+    pipeline: Pipeline,
     drawings: Sequence[Drawing],
     spec: EvaluatorSpec,
     scorers: Sequence[Scorer],
-    device: torch.device,
     on_progress: OnProgress,
-) -> list[Pictures]:
-    """Draw and judge a pipeline's pictures by its own scheduler.
+) -> Iterator[Pictures]:
+    """Draw and judge a pipeline's pictures by its own scheduler, set by set.
 
     Args:
-        source: the pipeline.
+        pipeline: on the device that draws; it is changed to the spec's precision.
         drawings: steps and guidance of each set.
         spec: prompts, precision and batch size.
         scorers: opened for the same prompts.
-        device: that draws.
         on_progress: called with the number of pictures drawn.
     """
-    pipeline = source.open().to(device)
     convert(pipeline, spec.sampling)
     conditioning = encode_prompts(pipeline, spec.prompts)
-    done, judged = 0, []
+    done = 0
     for drawing in drawings:
         sampling = _sampling(spec.sampling, drawing)
         batches = []
@@ -181,8 +178,7 @@ def draw(
             on_progress(done, {})
         images = torch.cat(batches)
         scores = (scorer.score(images, range(len(images))) for scorer in scorers)
-        judged.append(Pictures(images, Scores(*(tuple(each.tolist()) for each in scores))))
-    return judged
+        yield Pictures(images, Scores(*(tuple(each.tolist()) for each in scores)))
 
 
 def with_distances(drawn: Sequence[Drawn], pictures: Sequence[Pictures]) -> list[Drawn]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -14,6 +15,7 @@ from experiments.report.sample_files import save_samples
 from experiments.run_log import RunLog
 from experiments.steps.chain import Chain
 from experiments.steps.folder import StepsFolder
+from experiments.steps.kept_pictures import KeptPictures, picture_keys
 from experiments.steps.measures import Drawing, Drawn, StepsComparison, draw, with_distances
 from experiments.steps.parts import StepsParts
 from experiments.steps.report import steps_report
@@ -39,6 +41,7 @@ def distill(parts: StepsParts, folder: StepsFolder, log: RunLog) -> StepsCompari
     write_atomically(folder.report, report)
     result = {"stages": chain.digests(), "drawn": comparison.figures()}
     write_atomically(folder.result, json.dumps(result, indent=2) + "\n")
+    shutil.rmtree(folder.drawn)  # full pictures, which may be many
     return comparison
 
 
@@ -65,7 +68,8 @@ def compare(chain: Chain, drawings: Sequence[Drawing]) -> StepsComparison:
     """Draw with inputs and outcomes of a chain, and judge.
 
     Args:
-        chain: whose stages are done.
+        chain: whose stages are done; pictures are kept in its folder (``drawn``), and those that
+            are there are not drawn again.
         drawings: of its models by their names.
     """
     parts, console = chain.parts, chain.log.console
@@ -75,9 +79,7 @@ def compare(chain: Chain, drawings: Sequence[Drawing]) -> StepsComparison:
     device = torch.device("cuda" if parts.section.use_gpu else "cpu")
     pictures: dict[Drawing, Pictures] = {}
     for name, own in by_model.items():
-        with track(console, f"drawing with {name}", len(own) * len(parts.spec.prompts)) as told:
-            drawn = draw(chain.source(name), own, parts.spec, parts.scorers, device, told)
-        pictures.update(zip(own, drawn, strict=True))
+        pictures |= _draw(chain, name, own, device)
     results = [
         Drawn(each, pictures[each], each.steps * parts.latencies[each.model]) for each in drawings
     ]
@@ -89,3 +91,20 @@ def compare(chain: Chain, drawings: Sequence[Drawing]) -> StepsComparison:
         results = with_distances(results, measured)
     table = parts.experiment.latency.tables[0]
     return StepsComparison(tuple(results), parts.spec.judges, table)
+
+
+def _draw(
+    chain: Chain, name: str, drawings: Sequence[Drawing], device: torch.device
+) -> dict[Drawing, Pictures]:
+    """Those of one model; what is kept is not drawn again."""
+    parts, kept = chain.parts, KeptPictures(chain.folder.drawn)
+    pipeline = chain.source(name).open().to(device)
+    keys = picture_keys(pipeline, drawings, parts.spec)
+    lacking = [each for each in drawings if keys[each] not in kept]
+    if lacking:
+        count = len(lacking) * len(parts.spec.prompts)
+        with track(chain.log.console, f"drawing with {name}", count) as told:
+            drawn = draw(pipeline, lacking, parts.spec, parts.scorers, told)
+            for drawing, pictures in zip(lacking, drawn, strict=True):
+                kept.save(keys[drawing], pictures)
+    return {each: kept.load(keys[each]) for each in drawings}

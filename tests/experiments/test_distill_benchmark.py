@@ -14,6 +14,7 @@ from evaluators.job import Scores
 from experiments.benchmarks import distill
 from experiments.benchmarks.benchmark import Figure
 from experiments.comparison import Pictures
+from experiments.steps import run as steps_run
 from experiments.unets import choose_unet
 from experiments.whole.published import REMOVED
 
@@ -72,9 +73,13 @@ def test_its_picture_has_a_curve_for_every_model() -> None:
 def test_a_small_run_has_every_figure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(distill, "_QUICK", replace(distill._QUICK, drawn=4, timed_batch=4))
+    size = replace(distill._QUICK, drawn=4, timed_batch=4)
+    monkeypatch.setattr(distill, "_QUICK", size)
     file = tmp_path / "distill.json"
-    answer = Evounet(monkeypatch, capsys)("bench", "distill", "--quick", "--json", file)
+    work = tmp_path / "work"
+    evounet = Evounet(monkeypatch, capsys)
+    command = ("bench", "distill", "--quick", "--json", file, "--work", work)
+    answer = evounet(*command)
     assert answer.code == 0, answer.err
     result = json.loads(file.read_text())
     goals = {name: goal["goal"] for name, goal in result["goals"].items()}
@@ -92,3 +97,17 @@ def test_a_small_run_has_every_figure(
     ratio = figures["clip_mixed_10pct_8"] / figures["clip_teacher_50"]
     assert figures["clip_ratio_8_to_50"] == pytest.approx(ratio)
     assert 0.2 < figures["step_of_ideal"] < 1.2
+
+    # Called again it neither trains nor draws, and comes to the same.
+    def draw(*_: object) -> None:
+        raise AssertionError("is drawn already")
+
+    monkeypatch.setattr(steps_run, "draw", draw)
+    again = evounet(*command)
+    assert again.code == 0, again.err
+    assert again.out.count("done already") == len(distill._experiment(size, "e").steps.stages)
+    second = json.loads(file.read_text())
+    assert second["environment"]["sittings"] == 2
+    timed = [name for name in figures if "step_of_ideal" in name]
+    for name in figures.keys() - timed:
+        assert second["figures"][name] == figures[name]

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from in_process import Evounet, invented_table
 from safetensors.torch import load_file
 from test_search_sdxl import save_pictures
 from torch import Tensor
 
+from experiments.comparison import Pictures
 from experiments.experiment import load_experiment
-from experiments.steps import chain
+from experiments.steps import chain, measures
 from experiments.steps import run as steps_run
+from experiments.steps.measures import Drawing
 from experiments.unets import choose_unet
 from latency_tables import write_table
 from supernet.architecture import BlockId
 from supernet.inventory import take_inventory, unet_config
 from supernet.standalone_unet import StandaloneUNet, materialize
-from tests.evaluators.small_models import save_clip, save_pipeline
+from tests.evaluators.small_models import save_clip, save_pipeline, save_sdxl_pipeline
 
 HEAD = """
 name = "steps"
@@ -148,6 +155,7 @@ def test_every_stage_is_a_pipeline_that_stock_diffusers_draws_with(
     assert report.count("<tr>") == 1 + len(drawings)
     assert report.count("data:image/png") == 2 * len(drawings)
     assert not (run / "checkpoints" / "four").exists()
+    assert not (run / "drawn").exists()
     assert "call 'evounet distill steps' again" in evounet.refused("resume", run)
 
 
@@ -182,7 +190,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("moment", [1, 3, 4, 6])
+@pytest.mark.parametrize("moment", [1, 3, 4, 7])
 def test_a_chain_that_is_killed_goes_on_to_the_same_end(
     evounet: Evounet,
     world: World,
@@ -190,7 +198,7 @@ def test_a_chain_that_is_killed_goes_on_to_the_same_end(
     monkeypatch: pytest.MonkeyPatch,
     moment: int,
 ) -> None:
-    """After 2 steps of one stage and 3 of the next; later, while pictures are drawn."""
+    """After 2 steps of one stage and 3 of the next; later, while the second set is drawn."""
     ticks = 0
 
     @contextmanager
@@ -210,11 +218,21 @@ def test_a_chain_that_is_killed_goes_on_to_the_same_end(
             patched.setattr(module, "track", track)
         with pytest.raises(Killed):
             evounet("distill", "steps", experiment, "--run", run)
+    kept = len(list((run / "drawn").glob("*.safetensors")))
+    assert kept == (moment == 7)
+    asked: list[Drawing] = []
+
+    def draw(pipeline: Any, drawings: Sequence[Drawing], *others: Any) -> Iterator[Pictures]:
+        asked.extend(drawings)
+        return measures.draw(pipeline, drawings, *others)
+
+    monkeypatch.setattr(steps_run, "draw", draw)
     for folder in (run, whole):
         answer = evounet("distill", "steps", experiment, "--run", folder)
         assert answer.code == 0, answer.err
     for stage in ("velocities", "four"):
         assert equal(weights(run, stage), weights(whole, stage))
+    assert len(asked) == 2 * 5 - kept
     assert (run / "result.json").read_text() == (whole / "result.json").read_text()
 
 
@@ -270,7 +288,7 @@ def test_workers_of_ray_share_a_stage(evounet: Evounet, world: World, tmp_path: 
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ("", "steps.stages is empty"),
+        ("", "steps.stages of 'steps' is empty"),
         (VELOCITIES * 2, "two stages are named 'velocities'"),
         (FOUR + VELOCITIES, "is 'velocities', which is not done before it"),
         (FOUR.replace("velocities", "four"), "is 'four', which is not done before it"),
@@ -309,9 +327,31 @@ def test_bad_input_is_told_and_leaves_nothing(
     assert not run.exists()
 
 
-def test_presets_are_chains(evounet: Evounet) -> None:
-    paper = load_experiment(Path("steps")).steps.stages
-    assert [stage.name for stage in paper] == ["full-16", "efficient-16", "efficient-8"]
-    progressive = load_experiment(Path("steps-progressive")).steps.stages
-    steps = [stage.training.student_steps for stage in progressive]
-    assert steps == [64, 32, 16, 8]
+def test_sdxl_learns_to_draw_in_fewer_steps_and_draws_in_a_stock_pipeline(
+    evounet: Evounet, world: World, tables: Path, tmp_path: Path
+) -> None:
+    pipeline, run = save_sdxl_pipeline(tmp_path / "sdxl"), tmp_path / "run"
+    write_table(invented_table(choose_unet(pipeline).inventory, "xl"), tables)
+    four = FOUR.replace("batch_size = 2", "batch_size = 2, guided_share = 0.5")
+    experiment = world.experiment(VELOCITIES, four)
+    text = experiment.read_text().replace(world.pipeline, pipeline).replace('"toy"', '"xl"')
+    experiment.write_text(text)
+    answer = evounet("distill", "steps", experiment, "--run", run)
+    assert answer.code == 0, answer.err
+    assert not equal(weights(run, "velocities"), weights(run, "four"))
+    drawing = StableDiffusionXLPipeline.from_pretrained(
+        run / "stages" / "four", add_watermarker=False
+    )
+    assert isinstance(drawing.scheduler, DDIMScheduler)
+    assert drawing.scheduler.config.prediction_type == "v_prediction"
+    drawing.set_progress_bar_config(disable=True)
+    picture = drawing("a red of 1", num_inference_steps=4, output_type="pt").images
+    assert torch.isfinite(picture).all()
+
+
+def test_an_experiment_without_stages_is_told_before_a_run_that_is_there(
+    evounet: Evounet, world: World, tmp_path: Path
+) -> None:
+    found = found_in(tmp_path, world)
+    told = evounet.refused("distill", "steps", world.experiment(), "--run", found)
+    assert "steps.stages of 'steps' is empty" in told

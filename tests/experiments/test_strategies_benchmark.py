@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from rich.console import Console
@@ -9,7 +13,9 @@ from rich.console import Console
 from evaluators.job import Scores
 from evaluators.scorers import ClipModel
 from experiments.benchmarks import strategies as benchmark
+from experiments.benchmarks.benchmark import Figure
 from experiments.comparison import Comparison, Pictures, Side
+from experiments.run_folder import RunFolder
 from search.strategies import STRATEGIES
 
 
@@ -28,9 +34,10 @@ def test_the_default_is_compared_with_every_other_at_every_latency(
 ) -> None:
     searched = []
 
-    def found(name: str, ratio: float, size: benchmark.Size, console: Console) -> Comparison:
+    def found(name: str, ratio: float, *_: Any) -> benchmark.Found:
         searched.append((name, ratio))
-        return comparison(0.76 if name == "evolution" else 0.72, 20 * ratio)
+        found = comparison(0.76 if name == "evolution" else 0.72, 20 * ratio)
+        return benchmark.Found.of(found)
 
     monkeypatch.setattr(benchmark, "_search", found)
     figures = {f.name: f for f in benchmark.run(quick=False, console=Console(quiet=True))}
@@ -48,6 +55,47 @@ def test_the_default_is_compared_with_every_other_at_every_latency(
 
 
 def test_a_quick_one_is_the_same_on_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "_search", lambda *_: comparison(0.76, 10))
+    monkeypatch.setattr(benchmark, "_search", lambda *_: benchmark.Found.of(comparison(0.76, 10)))
     names = {figure.name for figure in benchmark.run(quick=True, console=Console(quiet=True))}
     assert names == {"clip_pct_at_50", "random_clip_pct_at_50", "ahead_of_random_clip_pct_at_50"}
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_searches_that_are_done_are_kept_and_one_that_was_killed_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun: list[tuple[str, bool]] = []
+    kill = True
+
+    def search(parts: Any, folder: RunFolder, *_: Any) -> Comparison:
+        begun.append((folder.path.name, folder.state.exists()))
+        if kill and len(begun) == 2:
+            folder.state.write_text("{}")
+            raise Killed
+        return comparison(0.76 if "evolution" in folder.path.name else 0.72, 10)
+
+    monkeypatch.setattr(benchmark, "prepare", lambda _: None)
+    monkeypatch.setattr(benchmark, "open_pool", lambda *_: nullcontext())
+    monkeypatch.setattr(benchmark, "search", search)
+
+    def figures(folder: Path) -> list[Figure]:
+        return benchmark.run_in(folder, quick=True, console=Console(quiet=True))
+
+    with pytest.raises(Killed):
+        figures(tmp_path / "work")
+    kill = False
+    begun.clear()
+    again = figures(tmp_path / "work")
+    assert begun == [("random-50", True)], "it goes on from its state, the other is kept"
+    assert figures(tmp_path / "work") == again
+    assert len(begun) == 1
+    assert figures(tmp_path / "whole") == again
+    # Another question is asked anew.
+    other = benchmark.Size(("evolution",), (0.5,), ("seed=3",))
+    monkeypatch.setattr(benchmark, "_QUICK", other)
+    begun.clear()
+    figures(tmp_path / "work")
+    assert begun == [("evolution-50", False)]
