@@ -124,10 +124,15 @@ class DecoderArchitecture:
     def without_attention(self) -> DecoderArchitecture:
         return self._with(attention=False)
 
+    @property
+    def channels_last(self) -> bool:
+        """Whether latents are brought into that layout: without attention, which else does so."""
+        return not self.attention
+
     @cached_property
     def id(self) -> str:
         """Ten hexadecimal digits: the same for the same base and sizes, anywhere."""
-        return hashlib.sha256(f"{self.base.text}{self.sizes}".encode()).hexdigest()[:10]
+        return decoder_id(self.base, self.sizes)
 
     @cached_property
     def sizes(self) -> dict[str, Any]:
@@ -177,6 +182,11 @@ class DecoderArchitecture:
 
     def _with(self, **changes: Any) -> DecoderArchitecture:
         return DecoderArchitecture.of_sizes(self.base, {**self.sizes, **_as_lists(changes)})
+
+
+def decoder_id(base: AutoencoderConfig, sizes: Mapping[str, Any]) -> str:
+    """Ten hexadecimal digits for a decoder."""
+    return hashlib.sha256(f"{base.text}{sizes}".encode()).hexdigest()[:10]
 
 
 def _as_lists(values: Mapping[str, Any]) -> dict[str, Any]:

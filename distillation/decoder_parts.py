@@ -8,10 +8,12 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import nn
 
-from distillation.decoder_architecture import DecoderArchitecture
 from distillation.efficient_autoencoder import build_decoder
+from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture
+from distillation.tiny_decoder import TinyDecoder
 from latency_tables import BlockSignature
 from supernet.parts import Part
 from supernet.stand_ins import SkippedResnet
@@ -20,7 +22,7 @@ from supernet.tracing import trace
 
 @lru_cache(maxsize=256)
 def decoder_parts(
-    architecture: DecoderArchitecture, batch: int, height: int, width: int
+    architecture: AnyDecoder, batch: int, height: int, width: int
 ) -> tuple[Part, ...]:
     """All parts of a decoder in forward order, by a pass on meta.
 
@@ -46,15 +48,15 @@ def decoder_parts(
     )
 
 
-def latent_size(architecture: DecoderArchitecture) -> tuple[int, int]:
+def latent_size(architecture: AnyDecoder) -> tuple[int, int]:
     """Height and width of the latents of a picture of the base's own ``sample_size``."""
     size = architecture.base.values["sample_size"]
     height, width = (size, size) if isinstance(size, int) else size
-    scale = 2 ** (len(architecture.channels) - 1)
+    scale = 2 ** (len(architecture.base.values["block_out_channels"]) - 1)
     return height // scale, width // scale
 
 
-def parameters(architecture: DecoderArchitecture) -> int:
+def parameters(architecture: AnyDecoder) -> int:
     """Weights of the decoder."""
     return sum(
         part.parameters for part in decoder_parts(architecture, 1, *latent_size(architecture))
@@ -64,10 +66,11 @@ def parameters(architecture: DecoderArchitecture) -> int:
 class _Whole(nn.Module):
     """All that lies between latents ``(batch, 4, h, w)`` and a picture."""
 
-    def __init__(self, architecture: DecoderArchitecture) -> None:
+    def __init__(self, architecture: AnyDecoder) -> None:
         super().__init__()
         base, channels = architecture.base.values, architecture.base.values["latent_channels"]
-        quant = base.get("use_post_quant_conv", True)
+        tiny = isinstance(architecture, TinyDecoderArchitecture)
+        quant = base.get("use_post_quant_conv", True) and not tiny
         self.post_quant_conv = nn.Conv2d(channels, channels, 1) if quant else nn.Identity()
         self.decoder = build_decoder(architecture)
 
@@ -92,6 +95,9 @@ class _Piece:
 
 
 def _pieces(whole: _Whole) -> Iterator[_Piece]:
+    if isinstance(whole.decoder, TinyDecoder):
+        yield from _tiny_pieces(whole.decoder)
+        return
     decoder, first, last = whole.decoder, whole.post_quant_conv, whole.decoder.conv_out
     groups = {"norm_groups": decoder.conv_norm_out.num_groups}
     if isinstance(first, nn.Conv2d):
@@ -115,6 +121,23 @@ def _pieces(whole: _Whole) -> Iterator[_Piece]:
             yield _Piece(f"{name}.upsamplers.0", f"up.{i}", "upsample", sizes)
     norm = ("decoder.conv_norm_out",)
     yield _Piece("decoder.conv_out", "", "conv_out", _channels(last) | groups, norm)
+
+
+def _tiny_pieces(decoder: TinyDecoder) -> Iterator[_Piece]:
+    """Its activations and the squashing of latents stand alone, and take next to no time."""
+    layers, stage = list(decoder.layers), 0
+    for i, layer in enumerate(layers):
+        name = f"decoder.layers.{i}"
+        if isinstance(layer, AutoencoderTinyBlock):
+            yield _Piece(name, f"up.{stage}", "tiny_block", _channels(layer.conv[0]))
+        elif isinstance(layer, nn.Upsample):
+            after = (f"decoder.layers.{i + 1}",)
+            yield _Piece(name, f"up.{stage}", "upsample", _channels(layers[i + 1]), after)
+            stage += 1
+        elif isinstance(layer, nn.Conv2d) and i == 0:
+            yield _Piece(name, "", "conv_in", _channels(layer))
+        elif isinstance(layer, nn.Conv2d) and i == len(layers) - 1:
+            yield _Piece(name, "", "conv_out", _channels(layer))
 
 
 def _channels(module: Any) -> dict[str, int]:

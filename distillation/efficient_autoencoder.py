@@ -16,14 +16,16 @@ import torch
 from diffusers import AutoencoderKL, ModelMixin  # noqa: F401
 from diffusers.models.autoencoders.vae import Decoder
 from diffusers.models.resnet import ResnetBlock2D
-from torch import Tensor
+from torch import Tensor, nn
 
 from distillation.decoder_architecture import AutoencoderConfig, DecoderArchitecture
+from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture, decoder_of_sizes
+from distillation.tiny_decoder import TinyDecoder
 from supernet.stand_ins import skipped
 
 
 class EfficientAutoencoderKL(AutoencoderKL):
-    """An ``AutoencoderKL`` whose decoder has sizes of its own.
+    """An ``AutoencoderKL`` whose decoder has sizes of its own, or is a tiny one.
 
     Its encoder is the base's. It is called like its base, saves and loads with
     ``save_pretrained`` / ``from_pretrained``, and is the ``vae`` of any pipeline that its base is.
@@ -34,7 +36,7 @@ class EfficientAutoencoderKL(AutoencoderKL):
 
     Args:
         decoder_sizes: of the decoder (``DecoderArchitecture.sizes``); what is left out is as in
-            the base.
+            the base. Or those of a tiny one (``TinyDecoderArchitecture.sizes``).
         base: the arguments of ``AutoencoderKL``.
 
     Raises:
@@ -45,11 +47,13 @@ class EfficientAutoencoderKL(AutoencoderKL):
         super().__init__(**base)
         sizes = dict(decoder_sizes or {})
         self.register_to_config(decoder_sizes=sizes)
-        self.architecture = DecoderArchitecture.of_sizes(autoencoder_config(self), sizes)
+        self.architecture = decoder_of_sizes(autoencoder_config(self), sizes)
         self.decoder = build_decoder(self.architecture)
+        if isinstance(self.architecture, TinyDecoderArchitecture):
+            self.post_quant_conv = nn.Identity()  # a tiny decoder begins with the latents
 
     def _decode(self, z: Tensor, return_dict: bool = True) -> Any:
-        if not self.architecture.attention:
+        if self.architecture.channels_last:
             # The attention's output has its channels last, and all that follows it goes on so,
             # which is quicker: on a CPU by half. Without attention, latents begin so.
             z = z.contiguous(memory_format=torch.channels_last)
@@ -62,11 +66,13 @@ class EfficientAutoencoderKL(AutoencoderKL):
         return set(AutoencoderKL._get_init_keys(AutoencoderKL)) | {"decoder_sizes"}
 
 
-def build_decoder(architecture: DecoderArchitecture) -> Decoder:
+def build_decoder(architecture: AnyDecoder) -> Decoder | TinyDecoder:
     """diffusers' decoder in these sizes, with random weights.
 
-    Its weights bear the names that they have in the base.
+    Its weights bear the names that they have in the base; those of a tiny one names of their own.
     """
+    if isinstance(architecture, TinyDecoderArchitecture):
+        return TinyDecoder(architecture)
     base = architecture.base.values
     decoder = Decoder(
         in_channels=base["latent_channels"],

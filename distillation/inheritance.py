@@ -20,9 +20,16 @@ from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import Decoder
 from torch import Tensor
 
-from distillation.decoder_architecture import DecoderArchitecture, DecoderError
-from distillation.efficient_autoencoder import EfficientAutoencoderKL, autoencoder_config
+from distillation.decoder_architecture import DecoderError
+from distillation.efficient_autoencoder import (
+    EfficientAutoencoderKL,
+    autoencoder_config,
+    build_decoder,
+)
+from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture
 from supernet.stand_ins import SkippedResnet
+
+_SEED = 0
 
 
 @dataclass(eq=False)
@@ -61,10 +68,11 @@ class _Layer:
     writes: Space
 
 
-def inherit(vae: AutoencoderKL, architecture: DecoderArchitecture) -> EfficientAutoencoderKL:
+def inherit(vae: AutoencoderKL, architecture: AnyDecoder) -> EfficientAutoencoderKL:
     """The autoencoder of an architecture with a teacher's encoder and most important channels.
 
-    With the teacher's own sizes it is the teacher, bit for bit.
+    With the teacher's own sizes it is the teacher, bit for bit. A tiny decoder has nothing to
+    inherit: its weights are random, the same each time.
 
     Args:
         vae: the teacher, of stock diffusers.
@@ -81,11 +89,21 @@ def inherit(vae: AutoencoderKL, architecture: DecoderArchitecture) -> EfficientA
         student = EfficientAutoencoderKL.from_config(config)
     taught = {name: value.detach() for name, value in vae.state_dict().items()}
     weights = {name: taught[name].clone() for name in student.state_dict() if name in taught}
-    layers = list(_layers(student.decoder, taught))
-    for layer in layers:
-        _inherit_layer(layer, student.decoder.get_submodule(layer.name), taught, weights)
+    if isinstance(architecture, TinyDecoderArchitecture):
+        weights |= _random_weights(architecture)
+    else:
+        layers = list(_layers(student.decoder, taught))
+        for layer in layers:
+            _inherit_layer(layer, student.decoder.get_submodule(layer.name), taught, weights)
     student.load_state_dict(weights, assign=True)
     return student.train(vae.training)
+
+
+def _random_weights(architecture: TinyDecoderArchitecture) -> dict[str, Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        drawn = build_decoder(architecture).requires_grad_(False).state_dict()
+    return {f"decoder.{name}": weight for name, weight in drawn.items()}
 
 
 def _inherit_layer(

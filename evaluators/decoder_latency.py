@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from distillation.decoder_architecture import AutoencoderConfig, DecoderArchitecture
 from distillation.decoder_parts import decoder_parts, latent_size
 from distillation.efficient_autoencoder import autoencoder_config
+from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture
 from evaluators.whole_unets import in_turns
 from latency_tables import BlockSignature, LatencyTable, ModuleProfiler
 
 
-def table_latency_ms(
-    architecture: DecoderArchitecture, table: LatencyTable, batch: int = 1
-) -> float:
+def table_latency_ms(architecture: AnyDecoder, table: LatencyTable, batch: int = 1) -> float:
     """Milliseconds of one decoder pass by a table.
 
     The sum of its parts' rows, times the factor that the table was calibrated to for decoders of
-    this base, and their overhead row; 1 and 0 where it has none.
+    this base, and their overhead row; 1 and 0 where it has none. Tiny decoders, of other parts,
+    are the sum alone.
 
     Args:
         architecture: of the decoder; at the size of its base's own pictures.
@@ -33,15 +33,15 @@ def table_latency_ms(
     Raises:
         MissingRowsError: naming every signature that the table lacks.
     """
+    if isinstance(architecture, TinyDecoderArchitecture):
+        return sum_of_parts_ms(architecture, table, batch)
     overhead = decoder_overhead(architecture.base, batch)
     factor = table.factor(architecture.base.digest, batch, overhead.height, overhead.width)
     overhead_ms = table.latency_ms([overhead]) if table.covers([overhead]) else 0.0
     return overhead_ms + factor * sum_of_parts_ms(architecture, table, batch)
 
 
-def sum_of_parts_ms(
-    architecture: DecoderArchitecture, table: LatencyTable, batch: int = 1
-) -> float:
+def sum_of_parts_ms(architecture: AnyDecoder, table: LatencyTable, batch: int = 1) -> float:
     """The same as the table's rows tell it, without what whole passes told."""
     parts = decoder_parts(architecture, batch, *latent_size(architecture))
     return table.latency_ms(part.signature for part in parts)

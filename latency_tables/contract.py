@@ -54,6 +54,7 @@ SMALL_SIGNATURES: tuple[BlockSignature, ...] = (
     BlockSignature("text_time_embedding", 2, 1, 1, 16, 32, temb_channels=32),
     BlockSignature("resnet", 2, 8, 8, 16, 24, norm_groups=4),
     BlockSignature("self_attention", 2, 8, 6, 16, 16, heads=1, norm_groups=4),
+    BlockSignature("tiny_block", 2, 8, 6, 16, 16),
     BlockSignature("skip_concat", 2, 8, 8, 16, 40),
 )
 

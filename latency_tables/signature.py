@@ -17,6 +17,7 @@ MODULE_KINDS = (
     "time_embedding",
     "text_time_embedding",
     "skip_concat",
+    "tiny_block",
 )
 KINDS = (*MODULE_KINDS, "overhead")
 _AT_LEAST_ONE = ("batch", "in_channels")
@@ -43,6 +44,8 @@ class BlockSignature:
     - ``text_time_embedding``: SDXL's ``TimestepEmbedding`` of pooled prompt and picture size, from
       in_channels to temb_channels.
     - ``skip_concat``: ``torch.cat`` of in_channels and out_channels - in_channels channels.
+    - ``tiny_block``: diffusers' ``AutoencoderTinyBlock``, three 3x3 convolutions with ReLU and what
+      comes in added, of a tiny image decoder.
     - ``overhead``: what a whole pass takes beyond its parts, as calibration fitted it; channels
       are those of ``conv_in``, the rest that of its blocks.
 

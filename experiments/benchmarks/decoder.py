@@ -19,6 +19,7 @@ from distillation.decoder_architecture import AutoencoderConfig, DecoderArchitec
 from distillation.decoder_parts import parameters
 from distillation.efficient_autoencoder import EfficientAutoencoderKL
 from distillation.pairs import Pairs
+from distillation.tiny_architecture import AnyDecoder
 from evaluators.decoder_latency import measure_decoders
 from evaluators.generation import SamplingSettings, convert, encode_prompts, generate_latents
 from evaluators.pipelines import Pipeline, load_pipeline
@@ -98,7 +99,7 @@ def _latency_figures(
     return figures
 
 
-def _parameters_figure(name: str, architecture: DecoderArchitecture, whose: str) -> Figure:
+def _parameters_figure(name: str, architecture: AnyDecoder, whose: str) -> Figure:
     full = parameters(DecoderArchitecture.full(architecture.base))
     own = parameters(architecture)
     return Figure(

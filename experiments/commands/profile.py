@@ -14,6 +14,7 @@ from experiments.commands.unet_options import (
     Decoder,
     Granularity,
     Ratio,
+    Tiny,
     choose_model,
     one_unet,
 )
@@ -99,6 +100,7 @@ def profile(
     granularity: Granularity = None,
     decoder: Decoder = False,
     ratio: Ratio = None,
+    tiny: Tiny = None,
     rounds: Annotated[int, typer.Option(min=2, help="timings of every part")] = 30,
     again: Annotated[
         bool,
@@ -133,7 +135,7 @@ def profile(
     )
     console = Console()
     name = one_unet(unet, unet_option)
-    chosen = choose_model(name, batch, context_length, granularity, decoder, ratio)
+    chosen = choose_model(name, batch, context_length, granularity, decoder, ratio, tiny)
     target = find_target(table, out) if table is not None else None
     if target is not None and target.existing is not None:
         choice = choice.completed_by(target.existing)

@@ -47,6 +47,14 @@ Ratio = Annotated[
         "every stage, 1,0.5,0.5,0.25; repeat it for others",
     ),
 ]
+Tiny = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WIDTH",
+        help="with --decoder: also tiny decoders of so many channels, 32, or with the blocks of "
+        "every stage, 32:3,3,3,1; repeat it for others",
+    ),
+]
 
 
 def one_unet(argument: str | None, option: str | None) -> str:
@@ -67,19 +75,22 @@ def choose_model(
     granularity: Literal["block", "transformer_layer"] | None,
     decoder: bool,
     ratio: list[str] | None,
+    tiny: list[str] | None = None,
 ) -> ChosenUNet | ChosenDecoders:
     """What the options of a command mean: a UNet, or image decoders.
 
     Raises:
         ValueError: if there is no such model, or the options do not go together.
     """
-    from experiments.decoder.choice import choose_decoders, parse_ratios
+    from experiments.decoder.choice import choose_decoders, parse_ratios, parse_tiny
     from experiments.unets import choose_unet
 
     if decoder:
-        return choose_decoders(name, [parse_ratios(each) for each in ratio or []], batch or 1)
-    if ratio:
-        raise ValueError("--ratio is for --decoder: add it, or leave --ratio out")
+        ratios = [parse_ratios(each) for each in ratio or []]
+        return choose_decoders(name, ratios, batch or 1, [parse_tiny(each) for each in tiny or []])
+    for option, given in (("--ratio", ratio), ("--tiny", tiny)):
+        if given:
+            raise ValueError(f"{option} is for --decoder: add it, or leave {option} out")
     return choose_unet(
         name, batch=batch or 2, context_length=context_length, granularity=granularity
     )

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from distillation.decoder_architecture import DecoderArchitecture
 from distillation.efficient_autoencoder import EfficientAutoencoderKL
+from distillation.tiny_architecture import AnyDecoder
 from evaluators.decoder_latency import decoder_overhead, measure_decoders, sum_of_parts_ms
 from experiments.calibration import WholeModel, check_calibration, fitted
 from experiments.decoder.choice import ChosenDecoders
@@ -39,6 +40,7 @@ def calibrate_decoders(
     variants = [
         variant
         for each in chosen.architectures
+        if isinstance(each, DecoderArchitecture)
         for variant in (each, each.shortened(1), each.without_attention())
     ]
     architectures = list(dict.fromkeys(variants))
@@ -60,7 +62,7 @@ def calibrate_decoders(
     return after.metadata.calibrations[-1]
 
 
-def random_decoder(architecture: DecoderArchitecture) -> EfficientAutoencoderKL:
+def random_decoder(architecture: AnyDecoder) -> EfficientAutoencoderKL:
     """An autoencoder with random weights and this decoder."""
     config = {**architecture.base.values, "decoder_sizes": architecture.sizes}
     with torch.random.fork_rng(devices=[]):

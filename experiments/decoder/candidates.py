@@ -11,6 +11,7 @@ from rich.table import Table
 
 from distillation.decoder_architecture import DecoderArchitecture
 from distillation.decoder_parts import parameters
+from distillation.tiny_architecture import AnyDecoder
 from evaluators.decoder_latency import table_latency_ms
 from experiments.decoder.section import DecoderSearchSection
 from experiments.experiment import ExperimentError
@@ -28,12 +29,12 @@ class Candidate:
         parameters: of the decoder.
     """
 
-    architecture: DecoderArchitecture
+    architecture: AnyDecoder
     latency_ms: float
     parameters: int
 
     @classmethod
-    def of(cls, architecture: DecoderArchitecture, table: LatencyTable) -> Candidate:
+    def of(cls, architecture: AnyDecoder, table: LatencyTable) -> Candidate:
         latency_ms = table_latency_ms(architecture, table)
         return cls(architecture, latency_ms, parameters(architecture))
 
@@ -77,7 +78,7 @@ def load_outcome(folder: Path, candidate: Candidate, training: str) -> Outcome |
 
 
 def within_limits(
-    architectures: Iterable[DecoderArchitecture],
+    architectures: Iterable[AnyDecoder],
     teacher: DecoderArchitecture,
     table: LatencyTable,
     section: DecoderSearchSection,

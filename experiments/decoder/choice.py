@@ -15,6 +15,7 @@ from diffusers import AutoencoderKL
 from distillation.decoder_architecture import DecoderArchitecture, DecoderError
 from distillation.decoder_parts import decoder_parts, latent_size
 from distillation.efficient_autoencoder import autoencoder_config
+from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture
 from experiments.models import SHAPES, pipeline_source
 from experiments.unets import CONFIGS, HUB_ID
 from latency_tables import BlockSignature
@@ -22,11 +23,12 @@ from latency_tables import BlockSignature
 BUILT_IN = (SHAPES, "sd15", "sd21", "sdxl")
 
 Ratios = float | tuple[float, ...]
+TinySizes = tuple[int, tuple[int, ...] | None]  # width and blocks
 
 
 @dataclass(frozen=True)
 class ChosenDecoders:
-    """A teacher's decoder and narrower ones.
+    """A teacher's decoder and smaller ones.
 
     Attributes:
         name: of the teacher, as the user gave it.
@@ -37,7 +39,7 @@ class ChosenDecoders:
 
     name: str
     arguments: str
-    architectures: tuple[DecoderArchitecture, ...]
+    architectures: tuple[AnyDecoder, ...]
     batch: int
 
     @property
@@ -49,25 +51,30 @@ class ChosenDecoders:
         return list(dict.fromkeys(part.signature for part in parts))
 
 
-def choose_decoders(name: str, ratios: Sequence[Ratios] = (), batch: int = 1) -> ChosenDecoders:
-    """Find the decoder of a pipeline, and narrower ones.
+def choose_decoders(
+    name: str, ratios: Sequence[Ratios] = (), batch: int = 1, tiny: Sequence[TinySizes] = ()
+) -> ChosenDecoders:
+    """Find the decoder of a pipeline, narrower ones, and tiny ones in its place.
 
     Args:
         name: one of :data:`BUILT_IN`, the folder of a pipeline or an autoencoder, or a pipeline's
             Hugging Face id.
         ratios: shares of the channels, of all stages or of each; those of the narrower ones.
         batch: pictures per pass.
+        tiny: widths of tiny ones, and blocks of their stages.
 
     Raises:
-        DecoderError: if there is no such decoder, or it cannot be that narrow.
+        DecoderError: if there is no such decoder, or it cannot be that narrow or tiny.
     """
     teacher = DecoderArchitecture.full(autoencoder_config(_config(name)))
     narrower = [teacher.narrowed(ratio) for ratio in ratios]
+    own = [TinyDecoderArchitecture.like_taesd(teacher.base, *sizes) for sizes in tiny]
     options = [] if batch == 1 else ["--batch", str(batch)]
     options += chain.from_iterable(("--ratio", ratio_text(ratio)) for ratio in ratios)
+    options += chain.from_iterable(("--tiny", tiny_text(each)) for each in own)
     arguments = shlex.join([name, "--decoder", *options])
-    architectures = tuple(dict.fromkeys([teacher, *narrower]))
-    return ChosenDecoders(name, arguments, architectures, batch)
+    architectures: list[AnyDecoder] = [teacher, *narrower, *own]
+    return ChosenDecoders(name, arguments, tuple(dict.fromkeys(architectures)), batch)
 
 
 def parse_ratios(text: str) -> Ratios:
@@ -86,6 +93,24 @@ def parse_ratios(text: str) -> Ratios:
 def ratio_text(ratio: Ratios) -> str:
     """The inverse of :func:`parse_ratios`."""
     return ",".join(f"{each:g}" for each in (ratio if isinstance(ratio, tuple) else (ratio,)))
+
+
+def parse_tiny(text: str) -> TinySizes:
+    """``"32"``, or with blocks of every stage ``"32:3,3,3,1"``.
+
+    Raises:
+        DecoderError: if it is neither.
+    """
+    width, colon, blocks = text.partition(":")
+    try:
+        return int(width), tuple(map(int, blocks.split(","))) if colon else None
+    except ValueError:
+        raise DecoderError(f"--tiny {text}: write it like 32 or 32:3,3,3,1") from None
+
+
+def tiny_text(architecture: TinyDecoderArchitecture) -> str:
+    """What :func:`parse_tiny` understands."""
+    return f"{architecture.width}:{','.join(map(str, architecture.blocks))}"
 
 
 def _config(name: str) -> Mapping[str, Any]:

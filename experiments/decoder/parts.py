@@ -14,16 +14,17 @@ from torch import Tensor
 from distillation.decoder_architecture import DecoderArchitecture
 from distillation.efficient_autoencoder import autoencoder_config, build_decoder
 from distillation.picture_loss import Distance, open_lpips
+from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture
 from evaluators.decoder_latency import table_latency_ms
 from evaluators.evaluator import EvaluatorSpec
 from evaluators.pipelines import Pipeline, load_pipeline
 from evaluators.prompts import PromptSet
 from evaluators.scorers import Scorer
 from experiments.decoder.candidates import within_limits
-from experiments.decoder.choice import ratio_text
+from experiments.decoder.choice import ratio_text, tiny_text
 from experiments.decoder.drawing import check_unseen, random_prompts
 from experiments.decoder.folder import DecoderFolder
-from experiments.decoder.section import DecoderSection, SizesSection
+from experiments.decoder.section import DecoderSection, Sizes, SizesSection, TinySizesSection
 from experiments.experiment import Experiment, ExperimentError
 from experiments.models import pipeline_source, scorer_settings
 from experiments.prompts import prompt_set
@@ -60,7 +61,7 @@ class DecoderParts:
     pipeline: Pipeline
     unet: Architecture
     teacher: DecoderArchitecture
-    candidates: tuple[DecoderArchitecture, ...]
+    candidates: tuple[AnyDecoder, ...]
     pairs: EvaluatorSpec
     held_out: EvaluatorSpec
     comparison: EvaluatorSpec
@@ -75,19 +76,25 @@ class DecoderParts:
         return self.experiment.decoder
 
 
-def sized(teacher: DecoderArchitecture, sizes: SizesSection) -> DecoderArchitecture:
+def sized(teacher: DecoderArchitecture, sizes: Sizes) -> AnyDecoder:
     """The decoder that a section of an experiment describes.
 
     Raises:
         DecoderError: if there can be none.
     """
+    if isinstance(sizes, TinySizesSection):
+        return TinyDecoderArchitecture.like_taesd(teacher.base, sizes.width, sizes.blocks)
     most = sizes.resnets or max(teacher.resnets)
     smaller = teacher.narrowed(sizes.ratio).shortened(most, sizes.mid_resnets)
     return smaller if sizes.attention else smaller.without_attention()
 
 
-def _ratios(section: DecoderSection) -> list[float | tuple[float, ...]]:
-    return [sizes.ratio for sizes in section.search.candidates or (section.sizes,)]
+def _options(sizes: Sizes, architecture: AnyDecoder) -> tuple[str, str]:
+    """What to type behind ``evounet profile`` to have the rows of a decoder measured."""
+    if isinstance(architecture, TinyDecoderArchitecture):
+        return "--tiny", tiny_text(architecture)
+    assert isinstance(sizes, SizesSection)
+    return "--ratio", ratio_text(sizes.ratio)
 
 
 def prepare(experiment: Experiment) -> DecoderParts:
@@ -108,13 +115,13 @@ def prepare(experiment: Experiment) -> DecoderParts:
     check_unseen(prompts, comparison, "comparison.prompts")
     pipeline = load_pipeline(pipeline_source(experiment.model.pipeline))
     teacher = DecoderArchitecture.full(autoencoder_config(pipeline.vae))
-    candidates = [sized(teacher, sizes) for sizes in section.search.candidates]
-    if not candidates:
-        candidates = [sized(teacher, section.sizes)]
-    measured = chain.from_iterable(("--ratio", ratio_text(r)) for r in _ratios(section))
+    wanted = section.search.candidates or (section.sizes,)
+    candidates = [sized(teacher, sizes) for sizes in wanted]
+    measured = chain.from_iterable(map(_options, wanted, candidates))
     command = shlex.join([experiment.model.pipeline, "--decoder", *measured])
     tables = tuple(load_table(name, unet=command) for name in experiment.latency.tables)
-    for table, architecture in product(tables, [teacher, *candidates]):
+    decoders: list[AnyDecoder] = [teacher, *candidates]
+    for table, architecture in product(tables, decoders):
         table_latency_ms(architecture, table)  # raises if rows are missing
     if len(candidates) > 1:
         within_limits(candidates, teacher, tables[0], section.search)
@@ -143,7 +150,7 @@ def prepare(experiment: Experiment) -> DecoderParts:
     )
 
 
-def _start(section: DecoderSection, candidates: Sequence[DecoderArchitecture]) -> dict[str, Tensor]:
+def _start(section: DecoderSection, candidates: Sequence[AnyDecoder]) -> dict[str, Tensor]:
     """The weights of the run that a training begins with, if any.
 
     Raises:

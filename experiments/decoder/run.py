@@ -11,10 +11,10 @@ from statistics import median
 
 from torch import Tensor
 
-from distillation.decoder_architecture import DecoderArchitecture
 from distillation.decoder_parts import parameters
 from distillation.efficient_autoencoder import EfficientAutoencoderKL
 from distillation.inheritance import inherit
+from distillation.tiny_architecture import AnyDecoder
 from evaluators.decoder_latency import measure_decoders, table_latency_ms
 from evaluators.evaluator import EvaluatorSpec
 from evaluators.generation import latent_shape
@@ -82,7 +82,7 @@ def distill(parts: DecoderParts, folder: DecoderFolder, log: RunLog) -> DecoderC
 
 
 def with_decoder(
-    parts: DecoderParts, architecture: DecoderArchitecture, weights: Mapping[str, Tensor]
+    parts: DecoderParts, architecture: AnyDecoder, weights: Mapping[str, Tensor]
 ) -> EfficientAutoencoderKL:
     """The pipeline's autoencoder with a trained decoder."""
     student = inherit(parts.pipeline.vae, architecture)
@@ -134,7 +134,7 @@ def _draw(wanted: _Wanted, parts: DecoderParts, pool: EvaluatorPool, log: RunLog
     log.say(f"{wanted.name}: {store.index.pairs} pairs in {store.folder}")
 
 
-def _choose(parts: DecoderParts, folder: DecoderFolder, log: RunLog) -> DecoderArchitecture:
+def _choose(parts: DecoderParts, folder: DecoderFolder, log: RunLog) -> AnyDecoder:
     """The best of the candidates, by short trainings."""
     section = parts.section.search
     candidates = within_limits(parts.candidates, parts.teacher, parts.tables[0], section)
@@ -157,7 +157,7 @@ def _choose(parts: DecoderParts, folder: DecoderFolder, log: RunLog) -> DecoderA
 
 
 def _train_stored(
-    parts: DecoderParts, folder: DecoderFolder, architecture: DecoderArchitecture, log: RunLog
+    parts: DecoderParts, folder: DecoderFolder, architecture: AnyDecoder, log: RunLog
 ) -> dict[str, Tensor]:
     section = parts.section
     job = DecoderJob(architecture, section.training, parts.experiment.seed, parts.start)
@@ -174,7 +174,7 @@ def _train_streamed(
     parts: DecoderParts,
     folder: DecoderFolder,
     pool: EvaluatorPool,
-    architecture: DecoderArchitecture,
+    architecture: AnyDecoder,
     log: RunLog,
 ) -> dict[str, Tensor]:
     job = DecoderJob(architecture, parts.section.training, parts.experiment.seed, parts.start)
@@ -210,7 +210,7 @@ def _compare(
         host_profiler(parts.tables[0].metadata),
         repetitions=parts.experiment.comparison.repetitions,
     )
-    architectures = (parts.teacher, student.architecture)
+    architectures: tuple[AnyDecoder, ...] = (parts.teacher, student.architecture)
     before, after = (
         DecoderSide(
             parameters(architecture),

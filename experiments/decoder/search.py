@@ -95,6 +95,9 @@ def try_candidates(
     """
     known = [load_outcome(folder, candidate, training.digest) for candidate in candidates]
     record = _Record(candidates, training, folder, known, on_progress)
+    # The scheduler compares one with those that were there before it, so slow ones, which are
+    # likely to be better, come first: else it would hardly stop any.
+    order = sorted(range(len(candidates)), key=lambda number: -candidates[number].latency_ms)
     scheduler = ASHAScheduler(
         time_attr="step",
         metric="psnr_db",
@@ -108,7 +111,7 @@ def try_candidates(
         each = tune.with_parameters(_try, training=training, candidates=candidates, known=known)
         results = tune.Tuner(
             tune.with_resources(each, {"cpu": 1, "gpu": int(training.use_gpu)}),
-            param_space={"candidate": tune.grid_search(list(range(len(candidates))))},
+            param_space={"candidate": tune.grid_search(order)},
             tune_config=tune.TuneConfig(
                 scheduler=scheduler, max_concurrent_trials=section.concurrent
             ),

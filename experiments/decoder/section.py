@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from distillation.decoder_training import DecoderTraining
+from distillation.tiny_architecture import WIDTH
 from evaluators.generation import SamplingSettings
 from experiments.scaling import ScalingSettings
 from experiments.sections import MAX_SEED, Section
@@ -48,7 +49,7 @@ class PairsSection(Section):
 
 
 class SizesSection(Section):
-    """One decoder; what is left out is as in the teacher.
+    """One decoder that inherits from its teacher; what is left out is as in that.
 
     Attributes:
         ratio: share of the channels, of all stages or of each in forward order.
@@ -57,10 +58,39 @@ class SizesSection(Section):
         attention: whether the middle part keeps its self-attention.
     """
 
+    kind: Literal["inherited"] = "inherited"
     ratio: float | tuple[float, ...] = 0.5
     resnets: int | None = Field(None, ge=1)
     mid_resnets: int = Field(2, ge=0, le=2)
     attention: bool = True
+
+
+class TinySizesSection(Section):
+    """One tiny decoder, which shares nothing with its teacher.
+
+    Attributes:
+        width: channels of all stages; TAESD's by default.
+        blocks: residual blocks of every stage in forward order; by default 3, and 1 in the last.
+    """
+
+    kind: Literal["tiny"] = "tiny"
+    width: int = Field(WIDTH, ge=1)
+    blocks: tuple[int, ...] | None = None
+
+
+def _kind(value: Any) -> Any:
+    given = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return given or "inherited"
+
+
+Sizes: TypeAlias = Annotated[
+    Annotated[SizesSection, Tag("inherited")] | Annotated[TinySizesSection, Tag("tiny")],
+    Discriminator(
+        _kind,
+        custom_error_type="decoder_kind",
+        custom_error_message="kinds of decoders are inherited (the default) and tiny",
+    ),
+]
 
 
 class DecoderSearchSection(Section):
@@ -79,7 +109,7 @@ class DecoderSearchSection(Section):
             which was faster.
     """
 
-    candidates: tuple[SizesSection, ...] = ()
+    candidates: tuple[Sizes, ...] = ()
     max_latency: float = Field(1.0, gt=0)
     max_parameters: float = Field(1.0, gt=0)
     steps: int = Field(400, ge=1)
@@ -107,7 +137,7 @@ class DecoderSection(Section, ScalingSettings):
     """
 
     pairs: PairsSection = PairsSection()
-    sizes: SizesSection = SizesSection()
+    sizes: Sizes = SizesSection()
     search: DecoderSearchSection = DecoderSearchSection()
     training: DecoderTraining = DecoderTraining(
         steps=4000, batch_size=16, warmup_steps=100, precision="fp32"

@@ -11,10 +11,10 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from distillation.decoder_architecture import DecoderArchitecture
 from distillation.decoder_training import DecoderTraining, decoder_parameters, train_decoder
 from distillation.inheritance import inherit
 from distillation.pairs import PairBatches, Pairs
+from distillation.tiny_architecture import AnyDecoder
 from evaluators.pipelines import load_pipeline
 from experiments.decoder.stored_pairs import StoredPairs
 from experiments.progress import OnProgress
@@ -34,7 +34,7 @@ class DecoderJob:
         weights: that it begins with; if there are none, its teacher's most important channels.
     """
 
-    architecture: DecoderArchitecture
+    architecture: AnyDecoder
     settings: DecoderTraining
     seed: int
     weights: Mapping[str, Tensor] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from diffusers.models.downsampling import Downsample2D
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
@@ -82,6 +83,8 @@ def _module(s: BlockSignature) -> nn.Module:
             return TimestepEmbedding(s.in_channels, s.temb_channels)
         case "skip_concat":
             return _SkipConcat()
+        case "tiny_block":
+            return AutoencoderTinyBlock(s.in_channels, s.out_channels, "relu")
         case _:
             raise AssertionError(s.kind)
 

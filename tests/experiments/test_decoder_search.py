@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import pytest
 from random_pairs import store_pairs
 
 from distillation.decoder_architecture import DecoderArchitecture
+from distillation.decoder_parts import parameters
 from distillation.decoder_training import DecoderTraining
+from distillation.tiny_architecture import TinyDecoderArchitecture
 from evaluators.ray_session import ray_session
 from experiments.decoder.candidates import (
     Candidate,
@@ -28,7 +31,7 @@ from experiments.decoder.search import (
     short_settings,
     try_candidates,
 )
-from experiments.decoder.section import DecoderSearchSection, SizesSection
+from experiments.decoder.section import DecoderSearchSection, SizesSection, TinySizesSection
 from experiments.experiment import ExperimentError
 from experiments.models import pipeline_source
 from latency_tables import load_table
@@ -36,6 +39,7 @@ from latency_tables import load_table
 TEACHER = choose_decoders("shapes").architectures[0]
 HALF = TEACHER.narrowed(0.5)
 SHORT = HALF.shortened(1).without_attention()
+TINY = TinyDecoderArchitecture.like_taesd(TEACHER.base, 8)
 CANDIDATES = [Candidate(HALF, 2.0, 100), Candidate(SHORT, 1.0, 50)]
 
 
@@ -49,7 +53,11 @@ def test_sizes_are_those_of_the_section() -> None:
     assert sized(TEACHER, SizesSection(ratio=0.5)) == HALF
     section = SizesSection(ratio=0.5, resnets=1, attention=False)
     assert sized(TEACHER, section) == SHORT
-    assert sized(TEACHER, SizesSection(ratio=(1, 0.5, 0.5), mid_resnets=0)).channels == (64, 16, 8)
+    stages = sized(TEACHER, SizesSection(ratio=(1, 0.5, 0.5), mid_resnets=0))
+    assert stages == TEACHER.narrowed((1, 0.5, 0.5)).shortened(3, 0)
+    assert sized(TEACHER, TinySizesSection(width=8)) == TINY
+    deeper = TinySizesSection(width=8, blocks=(4, 4, 2))
+    assert sized(TEACHER, deeper) == TinyDecoderArchitecture(TEACHER.base, 8, (4, 4, 2))
 
 
 def test_candidates_keep_to_the_limits() -> None:
@@ -124,6 +132,35 @@ def test_a_search_that_is_gone_on_with_ends_alike(training: ShortTraining, tmp_p
 
     with ray_session(1):
         _check_both(search, folder)
+
+
+@pytest.mark.slow
+def test_halving_stops_those_that_are_behind(training: ShortTraining, tmp_path: Path) -> None:
+    """Four candidates, the largest first; an independent word on what ASHA does with them."""
+    section = DecoderSearchSection(steps=4, first_rung=2)
+    architectures = [
+        TINY,
+        TEACHER.narrowed(0.25),
+        TEACHER,
+        TEACHER.narrowed(0.25).shortened(1).without_attention(),
+    ]
+    sizes = [Candidate(each, float(parameters(each)), parameters(each)) for each in architectures]
+    ended: list[int] = []
+    with ray_session(1):
+        outcomes = try_candidates(
+            sizes, training, section, tmp_path, None, lambda done, _: ended.append(done)
+        )
+    assert ended == [1, 2, 3, 4]
+    assert outcomes[2].steps == (2, 4), "the teacher's own sizes come first, and lose nothing"
+    order = sorted(range(4), key=lambda number: -sizes[number].latency_ms)
+    before: list[float] = []
+    for number in order:
+        own = outcomes[number].psnr_db[0]
+        stopped = bool(before) and own < median(before)
+        assert outcomes[number].steps == ((2,) if stopped else (2, 4))
+        before.append(own)
+    assert sum(len(each.steps) == 1 for each in outcomes) >= 2
+    assert best_of(sizes, outcomes).architecture == TEACHER
 
 
 def _check_both(search: Callable[[], list[Outcome]], folder: Path) -> None:

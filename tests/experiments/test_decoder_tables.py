@@ -72,6 +72,22 @@ def test_rows_are_measured_and_calibrated(
         assert table_latency_ms(each, after) == pytest.approx(expected, rel=1e-2)
 
 
+def test_tiny_decoders_have_rows_of_their_own(evounet: Evounet, vae: Path, tmp_path: Path) -> None:
+    _, tiny = choose_decoders(str(vae), tiny=[(8, (1, 1))]).architectures
+    table = tmp_path / "mine"
+    profile = ("profile", vae, "--decoder", "--table", table, "--threads=1", "--rounds=2")
+    assert evounet(*profile).code == 0
+    with pytest.raises(MissingRowsError, match="tiny_block 8->8 @ 8x8 b1"):
+        table_latency_ms(tiny, read_table(table))
+    answer = evounet(*profile, "--tiny=8:1,1")
+    assert answer.code == 0, answer.err
+    assert "(tiny, 8 channels, blocks 1-1)" in answer.out
+    measured = read_table(table)
+    blocks = [row for row in measured.rows if row.kind == "tiny_block"]
+    assert [(row.height, row.in_channels) for row in blocks] == [(8, 8), (16, 8)]
+    assert 0 < table_latency_ms(tiny, measured) == sum_of_parts_ms(tiny, measured)
+
+
 def test_whole_decoders_are_timed_in_turns(vae: Path) -> None:
     decoders = [random_decoder(each) for each in choose_decoders(str(vae), [0.5]).architectures]
     times = measure_decoders(decoders, TorchCpuProfiler(threads=1), batch=2, repetitions=4)
@@ -96,6 +112,9 @@ def test_overhead_and_factor_are_those_of_the_base_alone() -> None:
         (("shapes", "--ratio=0.5"), "--ratio is for --decoder"),
         (("shapes", "--decoder", "--ratio=half"), "--ratio half: write it like 0.5"),
         (("shapes", "--decoder", "--ratio=0.5,0.5"), "one for every stage"),
+        (("shapes", "--tiny=8"), "--tiny is for --decoder"),
+        (("shapes", "--decoder", "--tiny=small"), "--tiny small: write it like 32 or 32:3,3,3,1"),
+        (("shapes", "--decoder", "--tiny=8:1"), "blocks are [1]; give 3, one for every stage"),
         (("nothing", "--decoder"), "unknown decoder 'nothing'; give one of shapes, sd15"),
     ],
 )

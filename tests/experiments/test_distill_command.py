@@ -75,6 +75,23 @@ def test_a_run_leaves_pairs_autoencoder_and_result(evounet: Evounet, tmp_path: P
     assert "call 'evounet distill decoder' again" in evounet.refused("resume", run)
 
 
+def test_a_tiny_decoder_is_trained_alike(evounet: Evounet, tmp_path: Path) -> None:
+    run, table = tmp_path / "run", tmp_path / "mine"
+    tiny = ("--decoder", "--tiny=8", "--table", table, "--rounds=2", "--threads=1")
+    assert evounet("profile", "shapes", *tiny).code == 0
+    settings = ("decoder.sizes={kind='tiny', width=8}", f"latency.tables=['{table}.toml']")
+    options = [*SMALL, *(f"--set={each}" for each in settings)]
+    answer = evounet("distill", "decoder", "decoder", "--run", run, *options)
+    assert answer.code == 0, answer.err
+    result = json.loads((run / "result.json").read_text())
+    assert result["decoder"] == {"kind": "tiny", "width": 8, "blocks": [3, 3, 1]}
+    assert result["decoder_ms_student_mine"] < result["decoder_ms_teacher_mine"]
+    student = EfficientAutoencoderKL.from_pretrained(run / "vae")
+    assert student.architecture.sizes == result["decoder"]
+    again = evounet("distill", "decoder", "decoder", "--run", run, *options)
+    assert again.code == 0, again.err
+
+
 def test_pairs_can_be_streamed(evounet: Evounet, tmp_path: Path) -> None:
     run = tmp_path / "run"
     streaming = "--set=decoder.pairs.stream=true"
@@ -89,6 +106,9 @@ def test_pairs_can_be_streamed(evounet: Evounet, tmp_path: Path) -> None:
     [
         ("decoder.sizes.ratio=1.5", "ratio 1.5: give a share above 0, up to 1"),
         ("decoder.sizes.ratio=0.6", "--decoder --ratio 0.6 --table epyc-1core-fp32"),
+        ("decoder.sizes={ kind = 'tiny', width = 8 }", "--tiny 8:3,3,1 --table epyc-1core-fp32"),
+        ("decoder.sizes={ kind = 'large' }", "kinds of decoders are inherited (the default) and"),
+        ("decoder.sizes={ kind = 'tiny', ratio = 0.5 }", "unknown key 'decoder.sizes.ratio'"),
         ("decoder.pairs.prompts.source=nowhere.txt", "nowhere.txt: no readable text file"),
         ("decoder.training.loss.mse=0", "mse and lpips are both 0"),
         ("decoder.training.steps=x", "'decoder.training.steps' is \"x\""),
