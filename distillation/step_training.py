@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
@@ -93,6 +94,26 @@ class Draw:
         return cls(noise, steps, w if is_guided else None)
 
 
+class Targets(Protocol):
+    """Where a teacher's two steps led. With the same teacher, data, seed and settings, that is a
+    function of a training step, whoever the student is."""
+
+    def __call__(self, step: int, rows: range, guided: bool, teach: Callable[[], Tensor]) -> Tensor:
+        """Latents ``(len(rows), 4, h, w)`` in fp32, on any device.
+
+        Args:
+            step: of the training.
+            rows: of its batch.
+            guided: whether the step is under guidance.
+            teach: works them out.
+        """
+        ...
+
+
+def _worked_out(step: int, rows: range, guided: bool, teach: Callable[[], Tensor]) -> Tensor:
+    return teach()
+
+
 def distill_steps(
     student: UNet2DConditionModel,
     teacher: UNet2DConditionModel,
@@ -104,6 +125,7 @@ def distill_steps(
     *,
     empty_text_embeds: Tensor | None = None,
     teacher_predicts: str = "v_prediction",
+    targets: Targets | None = None,
     checkpoint: Path | None = None,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> None:
@@ -122,6 +144,7 @@ def distill_steps(
         seed: fixes every random choice; a resumed training equals one that was not interrupted.
         empty_text_embeds: what SDXL's UNets are given of no prompt besides, ``(1, width)``.
         teacher_predicts: its ``prediction_type``.
+        targets: what is asked for the teacher's answers before the teacher is.
         checkpoint: file to save to now and then and to resume from if it is there.
         on_progress: called after each step with the number of steps done and the loss.
 
@@ -148,6 +171,7 @@ def distill_steps(
         _NoPrompt(empty_prompt, empty_text_embeds),
         seed,
         teacher_predicts,
+        targets or _worked_out,
     )
     done = training.optimization.begin(checkpoint)
     with training_mode(student, settings):
@@ -191,6 +215,7 @@ class _Training:
         no_prompt: _NoPrompt,
         seed: int,
         teacher_predicts: str,
+        targets: Targets,
     ) -> None:
         self.student = student
         self.teacher = teacher
@@ -200,6 +225,7 @@ class _Training:
         self.no_prompt = no_prompt
         self.seed = seed
         self.teacher_predicts = teacher_predicts
+        self.targets = targets
         self.device = student.device
         self.schedule = StepSchedule.of(noise_scheduler, settings.student_steps)
         self.optimization = Optimization(
@@ -217,12 +243,12 @@ class _Training:
                 if draw is None:  # of the whole batch, whatever is this worker's share of it
                     shape = (self.settings.batch_size, *batch.latents.shape[1:])
                     draw = Draw.of(shape, self.settings, self.seed, step)
-                loss = self._loss(batch, draw[rows]) / len(parts)
+                loss = self._loss(step, rows, batch, draw[rows]) / len(parts)
                 self.optimization.scaler.scale(loss).backward()
                 total += loss.detach()
         return total
 
-    def _loss(self, batch: Batch, draw: Draw) -> Tensor:
+    def _loss(self, step: int, rows: range, batch: Batch, draw: Draw) -> Tensor:
         """Of some pictures; the student is asked once, also for the denoising loss."""
         w = None if draw.guidance_scale is None else draw.guidance_scale.to(self.device)
         steps = self.schedule[draw.steps].to(self.device)
@@ -233,9 +259,13 @@ class _Training:
             noise_level(self.noise_scheduler, steps.end, clean),
         )
         noisy = levels.start.noisy(clean, noise)
-        with torch.no_grad():
+
+        def teach() -> Tensor:
             teacher = self._velocity(self.teacher, self.teacher_predicts, batch, w)
-            reached = two_steps(teacher, noisy, levels, (steps.start, steps.middle))
+            return two_steps(teacher, noisy, levels, (steps.start, steps.middle))
+
+        with torch.no_grad():
+            reached = self.targets(step, rows, w is not None, teach).to(self.device)
         with_prompt, without = self._ask(self.student, noisy, steps.start, batch, w is not None)
         velocity = with_prompt if w is None else guided(with_prompt, without, w)
         distilled = distillation_loss(velocity, noisy, reached, levels).mean()

@@ -184,7 +184,12 @@ def _experiment(size: _Size, efficient: str) -> Experiment:
             "prompts": {"source": SHAPES, "count": size.drawn, "seed": _SEED},
             "sampling": {"precision": "bf16", "batch_size": 32},
         },
-        "steps": {"pictures": size.pictures, "caption_dropout": 0.25, "stages": stages},
+        "steps": {
+            "pictures": size.pictures,
+            "caption_dropout": 0.25,
+            "stages": stages,
+            "keep_targets": True,  # of the teacher that all shares have
+        },
     }
     return Experiment.model_validate(values)
 

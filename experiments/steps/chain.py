@@ -6,18 +6,26 @@ import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from torch import Tensor
 
-from evaluators.evaluator import weights_digest
+from evaluators.evaluator import companions_digest, weights_digest
+from evaluators.pipelines import Pipeline
 from evaluators.ray_session import ray_session
 from experiments.drafts import publish
 from experiments.progress import track
 from experiments.run_log import RunLog
 from experiments.steps.folder import StageRecord, StepsFolder, digest_of
 from experiments.steps.parts import StepsParts
-from experiments.steps.section import DistillationStage, Stage, inputs_of
+from experiments.steps.section import (
+    DistillationStage,
+    Stage,
+    inputs_of,
+    questions,
+    taught_alike,
+)
 from experiments.steps.sources import Source
 from experiments.steps.trainer import OpenStage, StageJob, open_trainer
 
@@ -57,23 +65,26 @@ class Chain:
             self.log.say(f"{name}: its settings or inputs have changed, so it is done again")
         self._save(stage, inputs, self._train(stage, inputs))
         shutil.rmtree(self.folder.checkpoints / name, ignore_errors=True)
+        self._let_go_of_targets(stage)
         self.log.say(f"{name}: {self.folder.stage(name)}")
 
     def _inputs(self, stage: Stage) -> str:
         """Digest of all that a stage's outcome follows from."""
         names = inputs_of(stage)
         settings = stage.model_dump_json(exclude={"name", *names})
-        data = self.parts.section.model_dump_json(
-            include={"data", "reading", "pictures", "caption_dropout"}
-        )
         models = [self.parts.model(name) for name in names.values()]
         return digest_of(
             settings,
-            data,
-            str(self.parts.experiment.seed),
+            *self._data,
             *(self._digest(name) for name in names.values()),
             *(f"{model.schedule} {model.text}" for model in models),
         )
+
+    @property
+    def _data(self) -> tuple[str, str]:
+        """What batches follow from."""
+        named = {"data", "reading", "pictures", "caption_dropout"}
+        return self.parts.section.model_dump_json(include=named), str(self.parts.experiment.seed)
 
     def _digest(self, name: str) -> str:
         """Of a UNet's weights."""
@@ -83,18 +94,41 @@ class Chain:
         assert record is not None, "stages are done in order"
         return record.digest
 
+    def _targets(self, stage: Stage, student: Pipeline) -> Path | None:
+        """Where the teacher's answers are kept, if other stages have use for them."""
+        section = self.parts.section
+        alike = [each for each in section.stages if taught_alike(stage, each)]
+        if not section.keep_targets or not isinstance(stage, DistillationStage) or len(alike) < 2:
+            return None
+        schedules = (self.parts.model(stage.teacher), self.parts.outcomes[stage.name])
+        return self.folder.targets / digest_of(
+            questions(stage),
+            self._digest(stage.teacher),
+            *(each.schedule for each in schedules),
+            companions_digest(student),  # which encode pictures and prompts
+            *self._data,
+        )
+
+    def _let_go_of_targets(self, done: Stage) -> None:
+        """Remove them once no stage will ask for them."""
+        stages = self.parts.section.stages
+        place = stages.index(done) + 1
+        if not any(taught_alike(*each) for each in product(stages[:place], stages[place:])):
+            shutil.rmtree(self.folder.targets, ignore_errors=True)
+
     def _train(self, stage: Stage, inputs: str) -> dict[str, Tensor]:
         parts, section = self.parts, self.parts.section
         teacher = stage.teacher if isinstance(stage, DistillationStage) else None
+        student = self.source(stage.student).open()
         opening = OpenStage(
             self.source(stage.student),
             None if teacher is None else self.source(teacher),
             parts.outcomes[stage.name],
             section,
             parts.experiment.seed,
+            self._targets(stage, student),
         )
-        weights = self.source(stage.student).open().unet.state_dict()
-        job = StageJob(weights, stage, parts.experiment.seed, inputs)
+        job = StageJob(student.unet.state_dict(), stage, parts.experiment.seed, inputs)
         state = self.folder.training(stage.name, inputs)
         state.parent.mkdir(parents=True, exist_ok=True)
         address = parts.experiment.workers.address

@@ -38,9 +38,10 @@ class StepsFolder(RunFolder):
         super().__init__(path)
         self.stages = path / "stages"
         self.drawn = path / "drawn"
+        self.targets = path / "targets"
 
     def _made(self) -> tuple[Path, ...]:
-        return (*super()._made(), self.stages, self.drawn)
+        return (*super()._made(), self.stages, self.drawn, self.targets)
 
     def stage(self, name: str) -> Path:
         """The pipeline that a stage ends with."""

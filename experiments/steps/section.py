@@ -74,9 +74,13 @@ class StepsSection(Section, DataSettings, ScalingSettings):
     Attributes:
         stages: each may build on those before it.
         guidance_scales: that outcomes are compared at; that of ``comparison.sampling`` by default.
+        keep_targets: whether what a teacher says is kept on disk while other stages have the same
+            teacher, steps and batches: 16 bytes a latent pixel, 64 KB a picture and training step
+            of Stable Diffusion.
     """
 
     stages: tuple[Stage, ...] = ()
+    keep_targets: bool = False
     guidance_scales: tuple[Annotated[float, Field(ge=1)], ...] = ()
 
     @model_validator(mode="after")
@@ -111,6 +115,19 @@ class StepsSection(Section, DataSettings, ScalingSettings):
                         f"{steps} steps, not in teacher_steps {stage.teacher_steps}"
                     )
         return self
+
+
+def taught_alike(one: Stage, other: Stage) -> bool:
+    """Whether two stages ask the same teacher the same, but for what depends on the student."""
+    if not isinstance(one, DistillationStage) or not isinstance(other, DistillationStage):
+        return False
+    return questions(one) == questions(other)
+
+
+def questions(stage: DistillationStage) -> str:
+    """The settings of a stage that its teacher's answers depend on."""
+    asked = {"student_steps", "guidance_scale", "batch_size", "accumulation", "precision"}
+    return f"{stage.teacher} {stage.training.model_dump_json(include=asked)}"
 
 
 def inputs_of(stage: Stage) -> dict[str, str]:

@@ -18,6 +18,7 @@ from experiments.data.settings import DataSettings
 from experiments.progress import OnProgress
 from experiments.ray_trainer import RayTrainer
 from experiments.scaling import ScalingSettings
+from experiments.steps.kept_targets import KeptTargets
 from experiments.steps.section import DistillationStage, Stage
 from experiments.steps.sources import Model, Source
 from experiments.trainer import Trainer, training_data
@@ -60,6 +61,7 @@ class StageTrainer:
         outcome: what is known of the student after the stage.
         data: what on.
         data_seed: which pictures, of the shapes world.
+        targets: the teacher's answers, where they are kept.
     """
 
     def __init__(
@@ -69,11 +71,13 @@ class StageTrainer:
         outcome: Model,
         data: DataSettings,
         data_seed: int,
+        targets: KeptTargets | None = None,
     ) -> None:
         self.student = student
         self.teacher = teacher
         self.outcome = outcome
         self.settings = data
+        self.targets = targets
         self.data = training_data(student, data, data_seed)
 
     def train(
@@ -120,6 +124,7 @@ class StageTrainer:
             job.seed,
             empty_text_embeds=empty.negative_pooled_prompt_embeds,
             teacher_predicts=self.teacher.scheduler.config.prediction_type,
+            targets=self.targets,
             checkpoint=checkpoint,
             on_progress=on_progress,
         )
@@ -135,6 +140,7 @@ class OpenStage:
         outcome: what is known of the student after the stage.
         data: what on.
         data_seed: which pictures, of the shapes world.
+        targets: folder where the teacher's answers are kept, if they are.
     """
 
     student: Source
@@ -142,11 +148,13 @@ class OpenStage:
     outcome: Model
     data: DataSettings
     data_seed: int
+    targets: Path | None = None
 
     def __call__(self, device: torch.device) -> StageTrainer:
         student = self.student.open().to(device)
         teacher = None if self.teacher is None else self.teacher.open().to(device)
-        return StageTrainer(student, teacher, self.outcome, self.data, self.data_seed)
+        targets = None if self.targets is None else KeptTargets(self.targets)
+        return StageTrainer(student, teacher, self.outcome, self.data, self.data_seed, targets)
 
 
 def open_trainer(stage: OpenStage, scaling: ScalingSettings) -> Trainer[StageJob]:

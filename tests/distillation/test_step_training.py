@@ -13,7 +13,10 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from small_unets import BATCH, SDXL, Stopped, batches, equal, sdxl_batches, small_unet
 from torch import Tensor
 
+from distillation import step_training
+from distillation.step_loss import two_steps
 from distillation.step_training import Draw, StepDistillation, distill_steps
+from experiments.steps.kept_targets import KeptTargets
 
 SCHEDULER = DDIMScheduler(
     beta_schedule="squaredcos_cap_v2",
@@ -42,6 +45,7 @@ def distilled(
     checkpoint: Path | None = None,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
     seed: int = 0,
+    targets: KeptTargets | None = None,
     **changes: Any,
 ) -> dict[str, Tensor]:
     """The weights of a small student after learning from another UNet."""
@@ -54,6 +58,7 @@ def distilled(
         settings(**changes),
         EMPTY,
         seed,
+        targets=targets,
         checkpoint=checkpoint,
         on_progress=on_progress,
     )
@@ -97,6 +102,26 @@ def test_each_step_asks_no_more_than_it_needs(
     distilled(teacher, steps=2, guided_share=guided_share)
     rows = BATCH * times
     assert asked == [("teacher", rows), ("teacher", rows), ("student", rows)] * 2
+
+
+def test_kept_targets_are_asked_for_once_and_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    worked_out = 0
+
+    def counted(*arguments: Any) -> Tensor:
+        nonlocal worked_out
+        worked_out += 1
+        return two_steps(*arguments)
+
+    monkeypatch.setattr(step_training, "two_steps", counted)
+    kept, shares = KeptTargets(tmp_path), (0.5, 0.5, 1.0, 0.0)
+    taught = []
+    for share in shares:
+        taught.append(distilled(targets=kept, guided_share=share, accumulation=2))
+    assert worked_out == 4 * 2 * 2, "parts of four steps, with and without guidance"
+    for own, share in zip(taught, shares, strict=True):
+        assert equal(own, distilled(guided_share=share, accumulation=2))
 
 
 def test_sdxl_s_half_without_prompt_has_the_pooled_text_of_none_and_the_same_sizes(

@@ -21,6 +21,8 @@ from safetensors.torch import load_file
 from test_search_sdxl import save_pictures
 from torch import Tensor
 
+from distillation import step_training
+from distillation.step_loss import two_steps
 from experiments.comparison import Pictures
 from experiments.experiment import load_experiment
 from experiments.steps import chain, measures
@@ -184,6 +186,30 @@ def test_done_stages_are_skipped_and_changes_are_followed(
 
     (run / "stages" / "two" / "stage.json").write_text("{")
     assert f"delete {run / 'stages' / 'two'}" in evounet.refused(*command)
+
+
+def test_students_of_one_teacher_share_what_it_says(
+    evounet: Evounet, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked_out = 0
+
+    def counted(*arguments: Any) -> Tensor:
+        nonlocal worked_out
+        worked_out += 1
+        return two_steps(*arguments)
+
+    monkeypatch.setattr(step_training, "two_steps", counted)
+    other = FOUR.replace('"four"', '"other"').replace("batch_size", "original = 0.5, batch_size")
+    experiment = world.experiment(VELOCITIES, FOUR, other, TWO)
+    kept, whole = tmp_path / "kept", tmp_path / "whole"
+    for run, keep, times in ((kept, "true", 3 + 2), (whole, "false", 3 + 3 + 2)):
+        worked_out = 0
+        options = ("--run", run, f"--set=steps.keep_targets={keep}")
+        assert evounet("distill", "steps", experiment, *options).code == 0
+        assert worked_out == times
+        assert not (run / "targets").exists()
+    for stage in ("four", "other", "two"):
+        assert equal(weights(kept, stage), weights(whole, stage))
 
 
 class Killed(BaseException):
