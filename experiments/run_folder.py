@@ -160,6 +160,19 @@ class RunFolder(ExperimentFolder):
             self.front,
         )
 
+    def check_finished(self) -> None:
+        """See that the folder holds a search that has ended.
+
+        Raises:
+            RunFolderError: if it does not.
+        """
+        self.load_experiment()
+        if not self.result.exists():
+            raise RunFolderError(
+                f"{self.path}: this search has not ended; continue it with "
+                f"'evounet resume {self.path}'"
+            )
+
     def _check_kind(self, experiment: Experiment) -> None:
         if experiment.sweep is not None:
             raise RunFolderError(

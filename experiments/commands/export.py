@@ -30,15 +30,16 @@ def export(
 
     Example: evounet export runs/demo --format diffusers --out found-unet
     """
-    from experiments.export import export_point, export_spec, export_unet
-    from experiments.run_folder import RunFolder
+    from experiments.export.artefact import artefact_table
+    from experiments.export.destination import check_free
+    from experiments.export.diffusers import export_diffusers
+    from experiments.export.source import open_source, read_source_spec
+    from experiments.export.spec import export_spec
+    from experiments.table_views import print_table
 
-    if point is not None:
-        export_point(RunFolder(run), point, out, overwrite, spec_only=format_ is Format.SPEC)
-        typer.echo(f"point {point} of the front: {out}")
-    elif format_ is Format.DIFFUSERS:
-        how_to_draw = export_unet(RunFolder(run), out, overwrite)
-        typer.echo(f"UNet: {out}\ndraw with it:\n\n{how_to_draw}")
+    check_free(out, overwrite)
+    if format_ is Format.SPEC:
+        artefacts = [export_spec(read_source_spec(run, point), out, overwrite)]
     else:
-        export_spec(RunFolder(run), out, overwrite)
-        typer.echo(f"spec: {out}")
+        artefacts = [export_diffusers(open_source(run, point), out, overwrite)]
+    print_table(artefact_table(artefacts))

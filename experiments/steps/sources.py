@@ -14,7 +14,6 @@ from safetensors import SafetensorError
 from evaluators.evaluator import weights_digest
 from evaluators.pipelines import Pipeline, load_pipeline
 from experiments.experiment import ExperimentError
-from experiments.export import check_finished
 from experiments.models import pipeline_source
 from experiments.run_folder import RunFolder
 from experiments.trainer import noise_schedule
@@ -48,7 +47,7 @@ class Source:
         run = RunFolder(Path(name))
         if not run.experiment.exists():
             return cls(pipeline_source(name))
-        check_finished(run)
+        run.check_finished()
         if not run.unet.exists():
             raise ExperimentError(
                 f"{name}: holds no UNet that a search found; name a search, or a pipeline such as "
