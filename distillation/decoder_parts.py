@@ -16,7 +16,7 @@ from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture
 from distillation.tiny_decoder import TinyDecoder
 from latency_tables import BlockSignature
 from supernet.parts import Part
-from supernet.stand_ins import SkippedResnet
+from supernet.standalone_unet import SkippedResnet
 from supernet.tracing import trace
 
 

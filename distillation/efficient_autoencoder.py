@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from distillation.decoder_architecture import AutoencoderConfig, DecoderArchitecture
 from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture, decoder_of_sizes
 from distillation.tiny_decoder import TinyDecoder
-from supernet.stand_ins import skipped
+from supernet.standalone_unet import skipped
 
 
 class EfficientAutoencoderKL(AutoencoderKL):

@@ -27,7 +27,7 @@ from distillation.efficient_autoencoder import (
     build_decoder,
 )
 from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture
-from supernet.stand_ins import SkippedResnet
+from supernet.standalone_unet import SkippedResnet
 
 _SEED = 0
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from experiments.search_parts import Parts
 from supernet.architecture import Architecture
 from supernet.growth import load_weights
+from supernet.materialize import materialize
 from supernet.spec import ClipFigure, Provenance, Spec, TableFigure, build_spec
-from supernet.standalone_unet import StandaloneUNet, materialize
+from supernet.standalone_unet import StandaloneUNet
 
 
 def found_unet(

@@ -11,7 +11,6 @@ a grown UNet bear the names of stock diffusers.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -23,7 +22,7 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
 from supernet.architecture import Architecture
-from supernet.stand_ins import changes_shape
+from supernet.standalone_unet import changes_shape, follower
 from supernet.unet_blocks import find_block
 
 Growth = Literal["copy", "identity"]
@@ -50,10 +49,9 @@ def new_copy(source: nn.Module, growth: Growth = "copy") -> nn.Module:
     Returns:
         The same kind of block with equal channels and weights of its own.
     """
-    made = copy.deepcopy(source)
+    with torch.device("meta"):  # no weights at random: all are to come
+        made = follower(source)
     made._modules.pop(_COPIES, None)
-    if changes_shape(source):
-        _make_equal_channels(made)
     weights = {
         name: _inherited("weight", name, source.get_parameter(name), weight.shape, source, growth)
         for name, weight in made.named_parameters()
@@ -156,16 +154,6 @@ def _last_layers(block: nn.Module) -> Iterable[str]:
     if isinstance(block, Transformer2DModel):
         return ("proj_out",)
     return ("attn1.to_out.0", "attn2.to_out.0", "ff.net.2")
-
-
-def _make_equal_channels(resnet: nn.Module) -> None:
-    """Turn a copy of a ResNet that changes its channels into one that keeps them."""
-    assert isinstance(resnet, ResnetBlock2D)
-    channels, norm = resnet.out_channels, resnet.norm2
-    with torch.device("meta"):  # the weights are to come
-        resnet.norm1 = nn.GroupNorm(norm.num_groups, channels, norm.eps)
-        resnet.conv1 = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
-    resnet.in_channels, resnet.use_in_shortcut, resnet.conv_shortcut = channels, False, None
 
 
 def _add_copies(source: nn.Module, copies: list[nn.Module]) -> None:

@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from supernet.architecture import Architecture, ArchitectureError, BlockId
-from supernet.stand_ins import skipped
+from supernet.standalone_unet import skipped
 from supernet.supernet import Supernet
 from supernet.unet_blocks import block_slot
 

@@ -11,7 +11,7 @@ from torch import nn
 from supernet.architecture import Architecture, ArchitectureError, Granularity, granularity_of
 from supernet.growth import copies_of
 from supernet.inventory import Inventory, take_inventory, unet_config
-from supernet.stand_ins import BlockChain, changes_shape, skipped
+from supernet.standalone_unet import BlockChain, changes_shape, skipped
 from supernet.unet_blocks import find_block, replace_block
 
 

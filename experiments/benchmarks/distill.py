@@ -36,7 +36,7 @@ from experiments.training import load_unet_weights
 from experiments.whole.published import REMOVED
 from supernet.growth import load_weights
 from supernet.inventory import take_inventory, unet_config
-from supernet.standalone_unet import materialize
+from supernet.materialize import materialize
 
 _SEED = 13  # of scenes and noise; no preset uses it
 _SCALE = 4.0  # guidance that single figures are taken at

@@ -20,7 +20,7 @@ from experiments.shapes.diffusion import build_unet
 from experiments.shapes.tokenizer import CONTEXT_LENGTH
 from supernet.architecture import Architecture
 from supernet.inventory import GUIDED_BATCH
-from supernet.standalone_unet import materialize
+from supernet.materialize import materialize
 from supernet.supernet import Supernet
 
 _SEED = 0

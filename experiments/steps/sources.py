@@ -18,7 +18,8 @@ from experiments.models import pipeline_source
 from experiments.run_folder import RunFolder
 from experiments.trainer import noise_schedule
 from supernet.architecture import Architecture
-from supernet.standalone_unet import StandaloneUNet, architecture_of
+from supernet.materialize import architecture_of
+from supernet.standalone_unet import StandaloneUNet
 
 # What a student and its teacher must have in common, by their UNets' configurations.
 _SAME = ("in_channels", "out_channels", "sample_size", "cross_attention_dim", "addition_embed_type")

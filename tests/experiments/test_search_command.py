@@ -18,8 +18,9 @@ from diffusers import StableDiffusionPipeline
 from experiments.experiment import load_experiment
 from experiments.fault_log import load_faults
 from experiments.models import SHAPES_MODELS
+from supernet.materialize import architecture_of
 from supernet.spec import read_spec
-from supernet.standalone_unet import StandaloneUNet, architecture_of
+from supernet.standalone_unet import StandaloneUNet
 
 # The demo in miniature: every stage of a search, on pictures too few to mean anything.
 TINY = (

@@ -23,8 +23,9 @@ from experiments.unets import choose_unet
 from latency_tables import read_table, write_table
 from supernet.architecture import TRANSFORMER_LAYER
 from supernet.inventory import Inventory
+from supernet.materialize import architecture_of
 from supernet.spec import read_spec
-from supernet.standalone_unet import StandaloneUNet, architecture_of
+from supernet.standalone_unet import StandaloneUNet
 from tests.evaluators.small_models import save_clip, save_sdxl_pipeline
 
 EXPERIMENT = """

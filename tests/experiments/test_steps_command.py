@@ -32,7 +32,8 @@ from experiments.unets import choose_unet
 from latency_tables import write_table
 from supernet.architecture import BlockId
 from supernet.inventory import take_inventory, unet_config
-from supernet.standalone_unet import StandaloneUNet, materialize
+from supernet.materialize import architecture_of, materialize
+from supernet.standalone_unet import StandaloneUNet
 from tests.evaluators.small_models import save_clip, save_pipeline, save_sdxl_pipeline
 
 HEAD = """
@@ -286,7 +287,7 @@ def test_what_a_search_found_is_a_student_of_the_whole_unet(
     assert answer.code == 0, answer.err
     pipeline = StableDiffusionPipeline.from_pretrained(run / "stages" / "four")
     assert type(pipeline.unet) is StandaloneUNet
-    assert len(pipeline.unet.architecture.removed) == 2
+    assert len(architecture_of(pipeline.unet).removed) == 2
     drawn = {each["model"]: each["unet_ms"] / each["steps"] for each in _drawn(run)}
     assert drawn["four"] == drawn["efficient"] < drawn["velocities"]
     (Path(found) / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"no weights")

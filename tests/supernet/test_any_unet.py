@@ -17,8 +17,9 @@ from torch import Tensor
 from supernet.architecture import Architecture, Granularity
 from supernet.growth import grow
 from supernet.inventory import Inventory
+from supernet.materialize import architecture_of, materialize
 from supernet.spec import Provenance, Spec, build_spec
-from supernet.standalone_unet import StandaloneUNet, architecture_of, materialize
+from supernet.standalone_unet import StandaloneUNet
 from supernet.supernet import Supernet
 
 # An example builds and traces a UNet, so there are few, and none is made simpler in minutes.

@@ -25,7 +25,7 @@ from torch import Tensor
 from supernet.architecture import CROSS_ATTENTION, RESNET, Architecture, BlockId
 from supernet.checkpoint import load_tensors
 from supernet.growth import Growth, grow
-from supernet.standalone_unet import materialize
+from supernet.materialize import materialize
 from supernet.supernet import Supernet
 
 REMOVED = BlockId(CROSS_ATTENTION, "up.1", 0)

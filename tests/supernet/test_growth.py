@@ -19,7 +19,7 @@ from supernet.architecture import (
     BlockId,
 )
 from supernet.growth import Growth, copies_of, grow, inherit, load_weights, new_copy
-from supernet.standalone_unet import materialize
+from supernet.materialize import materialize
 from supernet.supernet import Supernet
 from supernet.unet_blocks import find_block
 

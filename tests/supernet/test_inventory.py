@@ -23,8 +23,8 @@ from supernet.architecture import (
     UNetConfig,
 )
 from supernet.inventory import Inventory, take_inventory, unet_config
+from supernet.materialize import materialize
 from supernet.parts import Part
-from supernet.standalone_unet import materialize
 from supernet.supernet import Supernet
 
 

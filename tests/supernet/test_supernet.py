@@ -23,7 +23,7 @@ from supernet.architecture import (
     ArchitectureError,
     BlockId,
 )
-from supernet.standalone_unet import materialize
+from supernet.materialize import materialize
 from supernet.supernet import Supernet
 from supernet.unet_blocks import find_block
 

@@ -12,7 +12,7 @@ from small_unet import SMALL, small_unet
 
 from supernet.architecture import ArchitectureError
 from supernet.inventory import take_inventory, unet_config
-from supernet.standalone_unet import materialize
+from supernet.materialize import materialize
 from supernet.supernet import Supernet
 from supernet.tracing import example_inputs
 
