@@ -12,6 +12,8 @@ from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusio
 from safetensors import SafetensorError
 from torch import nn
 
+from supernet.standalone_unet import StandaloneUNet
+
 Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
 
 # What each kind is loaded with: pictures are judged as they were drawn, on every worker.
@@ -39,12 +41,20 @@ def load_pipeline(name_or_folder: str) -> Pipeline:
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     try:
-        class_name = DiffusionPipeline.load_config(name_or_folder)["_class_name"]
+        index = DiffusionPipeline.load_config(name_or_folder)
+        class_name, standalone = index["_class_name"], index["unet"][1] == StandaloneUNet.__name__
     except _UNUSABLE as error:
         raise _unusable(name_or_folder, error) from error
     kind = _kind(name_or_folder, class_name)
+    # An export carries the code of its UNet. None that lies in a folder is run here.
+    options = _OPTIONS[kind] | ({"unet": None} if standalone else {})
     try:
-        pipeline = kind.from_pretrained(name_or_folder, use_safetensors=True, **_OPTIONS[kind])
+        pipeline = kind.from_pretrained(name_or_folder, use_safetensors=True, **options)
+        if standalone:
+            unet = StandaloneUNet.from_pretrained(
+                name_or_folder, subfolder="unet", use_safetensors=True
+            )
+            pipeline.register_modules(unet=unet)
     except _UNUSABLE as error:
         raise _unusable(name_or_folder, error) from error
     missing = [part for part in _TEXT_PARTS if getattr(pipeline, part, pipeline) is None]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from experiments.found import found_spec
+from experiments.found import clip_figure, found_spec, weights_file
+from experiments.run_folder import RunFolder
 from experiments.search_parts import Parts
 from search.front import Front, FrontPoint
-from supernet.spec import ClipFigure, Spec
+from supernet.spec import Spec
 
 
 def front_lines(front: Front) -> Iterator[str]:
@@ -21,18 +23,17 @@ def front_lines(front: Front) -> Iterator[str]:
         )
 
 
-def point_spec(parts: Parts, front: Front, point: FrontPoint) -> Spec:
+def point_spec(parts: Parts, front: Front, point: FrontPoint, run: RunFolder) -> Spec:
     """The spec of a point, with its score on the prompts that the search went by.
 
     The base's score beside it is that of the same weights, with every block on.
     """
-    drawn = parts.spec
-    clip = ClipFigure(
-        base=front.base_clip,
-        found=point.clip,
-        prompts=len(drawn.prompts),
-        num_inference_steps=drawn.sampling.num_inference_steps,
-        guidance_scale=drawn.sampling.guidance_scale,
-        judge=parts.experiment.evaluation.scorer.judge,
-    )
-    return found_spec(parts, point.architecture, clip, front.weights)
+    judge = parts.experiment.evaluation.scorer.judge
+    clip = clip_figure(parts.spec, judge, front.base_clip, point.clip)
+    weights = weights_file(front_weights(run, front), run.path)
+    return found_spec(parts, point.architecture, clip, (weights,))
+
+
+def front_weights(run: RunFolder, front: Front) -> Path:
+    """The supernet's weights that the points of a front were scored with."""
+    return run.checkpoints / f"round-{front.round}.safetensors"

@@ -15,13 +15,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from evaluators.evaluator import weights_digest
 from evaluators.pool import EvaluatorPool, Evaluators
 from evaluators.pool_events import PoolEvent
 from experiments.comparison import Comparison, Pictures, compare, draw, measure_distances
 from experiments.experiment import Experiment
 from experiments.fault_log import FaultLog, load_faults
-from experiments.found import found_spec, found_unet
+from experiments.found import clip_figure, found_spec, found_unet, weights_files
 from experiments.front import front_lines
 from experiments.progress import track
 from experiments.report import ReportData, SampleSet, write_report
@@ -42,7 +41,6 @@ from search.state import SearchState, write_atomically
 from search.store import EvaluationStore
 from search.strategies import STRATEGIES
 from supernet.architecture import Architecture
-from supernet.spec import ClipFigure
 
 _SAMPLES = 12  # pictures of each UNet in the report
 
@@ -115,8 +113,13 @@ def search(
         parts.latency,
         experiment.comparison.repetitions,
     )
-    digest = weights_digest(unet.state_dict())
-    spec = found_spec(parts, found, _clip_figure(parts, comparison), digest)
+    clip = clip_figure(
+        parts.comparison,
+        experiment.evaluation.scorer.judge,
+        comparison.before.pictures.clip,
+        comparison.after.pictures.clip,
+    )
+    spec = found_spec(parts, found, clip, weights_files(folder.unet, folder.path))
     write_atomically(folder.spec, spec.model_dump_json(indent=2) + "\n")
     save_samples(folder.samples, sample_sets(parts, comparison))
     figures = comparison.figures() | {"wall_s": round(time.monotonic() - log.started, 1)}
@@ -211,18 +214,6 @@ def _draw(
         return pictures
     with track(log.console, "comparison: FID and KID", len(parts.reference)) as done:
         return measure_distances(pictures, parts.reference, parts.comparison.scorer, done)
-
-
-def _clip_figure(parts: Parts, comparison: Comparison) -> ClipFigure:
-    drawn = parts.comparison
-    return ClipFigure(
-        base=comparison.before.pictures.clip,
-        found=comparison.after.pictures.clip,
-        prompts=len(drawn.prompts),
-        num_inference_steps=drawn.sampling.num_inference_steps,
-        guidance_scale=drawn.sampling.guidance_scale,
-        judge=parts.experiment.evaluation.scorer.judge,
-    )
 
 
 def sample_sets(parts: Parts, comparison: Comparison) -> tuple[SampleSet, ...]:

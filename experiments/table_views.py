@@ -57,6 +57,7 @@ def metadata_view(table: LatencyTable) -> Table:
     view = Table(box=None, show_header=False, padding=(0, 1, 0, 0))
     for field, value in table.metadata.model_dump(exclude_none=True).items():
         view.add_row(field, str(value))
+    view.add_row("digest", table.digest)
     return view
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from supernet.architecture import (
     granularity_of,
 )
 from supernet.inventory import GUIDED_BATCH, Inventory, take_inventory, unet_config
-from supernet.spec import read_spec
+from supernet.spec import Spec, read_spec
 
 CONFIGS = Path(__file__).parent / "configs"
 BUILT_IN = {
@@ -51,12 +51,14 @@ class ChosenUNet:
         arguments: what to type behind ``evounet profile`` to mean it.
         inventory: of its base.
         architecture: the base's own, or what a search found.
+        spec: of what a search found, where the name leads to one.
     """
 
     name: str
     arguments: str
     inventory: Inventory
     architecture: Architecture
+    spec: Spec | None = None
 
     @property
     def signatures(self) -> list[BlockSignature]:
@@ -90,13 +92,14 @@ def choose_unet(
     try:
         config = unet_config(source.config)
         tokens = context_length or source.context_length or _usual_context_length(config)
-        changed = {BlockId.parse(block): n for block, n in source.multiplicities.items()}
+        counts = {BlockId.parse(block): n for block, n in source.multiplicities.items()}
         inventory = take_inventory(
             config,
-            granularity=granularity or granularity_of(changed),
+            granularity=granularity or granularity_of(counts),
             batch=batch,
             context_length=tokens,
         )
+        changed = {block: n for block, n in counts.items() if n != 1}
         architecture = inventory.full().with_multiplicities(changed)
         inventory.check(architecture)
     except ArchitectureError as error:
@@ -104,7 +107,7 @@ def choose_unet(
     options = [] if batch == GUIDED_BATCH else ["--batch", str(batch)]
     options += [] if context_length is None else ["--context-length", str(context_length)]
     options += [] if granularity is None else ["--granularity", granularity]
-    return ChosenUNet(name, shlex.join([name, *options]), inventory, architecture)
+    return ChosenUNet(name, shlex.join([name, *options]), inventory, architecture, source.spec)
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class _Source:
     config: Mapping[str, Any]
     multiplicities: Mapping[str, int] = field(default_factory=dict)
     context_length: int | None = None
+    spec: Spec | None = None
 
 
 def _find(name: str) -> _Source:
@@ -137,7 +141,11 @@ def _from_folder(folder: Path) -> _Source:
     for unet in (folder, folder / "unet"):
         if (unet / "config.json").exists():
             source = _from_file(unet / "config.json")
-            return _Source(source.config, source.multiplicities, _tokenizer_length(unet.parent))
+            spec = unet.parent / "spec.json"
+            return replace(
+                _from_file(spec) if spec.exists() else source,
+                context_length=_tokenizer_length(unet.parent),
+            )
     raise UNetSourceError(f"{folder}: has neither config.json nor unet/config.json; give another")
 
 
@@ -145,7 +153,7 @@ def _from_file(path: Path) -> _Source:
     value = _read_json(path)
     if "base" in value and "multiplicities" in value:
         spec = read_spec(path)
-        return _Source(spec.base, spec.multiplicities)
+        return _Source(spec.base, spec.multiplicities, spec=spec)
     return _checked(value, str(path))
 
 

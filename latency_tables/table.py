@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
+from functools import cached_property
 from math import inf
 from typing import Annotated, Literal
 
@@ -214,6 +216,13 @@ class LatencyTable:
     def __post_init__(self) -> None:
         if not self.rows:
             raise TableError(f"latency table '{self.metadata.name}' has no row; {self.remedy}")
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of metadata and rows: 64 hexadecimal digits that tell it from any other."""
+        text = self.metadata.model_dump_json()
+        rows = sorted((repr(signature), repr(row)) for signature, row in self.rows.items())
+        return hashlib.sha256(f"{text}{rows}".encode()).hexdigest()
 
     @property
     def is_profiled(self) -> bool:

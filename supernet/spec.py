@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,7 +22,11 @@ from supernet.architecture import (
 from supernet.inventory import Inventory, take_inventory, unet_config
 from supernet.parts import Block
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2
+_FIRST_VERSION = 1
+
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class _Value(BaseModel):
@@ -52,9 +56,19 @@ class StageRow(_Value):
 
 
 class TableFigure(_Value):
-    """Latency by one table, in ms of one UNet pass."""
+    """Latency by one table, in ms of one UNet pass.
+
+    Attributes:
+        table: its name.
+        digest: SHA-256 of what is in it; None in specs that came of version 1.
+        device: that it is of.
+        precision: of weights and activations.
+        base_ms: of the base.
+        found_ms: of the found UNet.
+    """
 
     table: str
+    digest: Sha256 | None = None
     device: str
     precision: str
     base_ms: float
@@ -62,32 +76,64 @@ class TableFigure(_Value):
 
 
 class ClipFigure(_Value):
-    """Mean CLIP score before and after, and on what."""
+    """Mean CLIP score before and after, and on what.
+
+    Attributes:
+        base: of the base.
+        found: of the found UNet.
+        prompts: how many.
+        prompt_set: ten hexadecimal digits that tell them and the seeds of their noise from
+            others; None in specs that came of version 1.
+        num_inference_steps: of every picture.
+        guidance_scale: likewise.
+        precision: that they were drawn in; None in specs that came of version 1.
+        judge: whose score it is.
+    """
 
     base: float
     found: float
     prompts: int
+    prompt_set: str | None = None
     num_inference_steps: int
     guidance_scale: float
+    precision: str | None = None
     judge: str
 
 
-class Provenance(_Value):
-    """What made it: experiment, seed, version and the SHA-256 of the weights (12 digits)."""
+class WeightsFile(_Value):
+    """A file of weights: its path beside the spec, and its SHA-256 as ``sha256sum`` tells it."""
 
-    experiment: str
-    seed: int
+    file: str
+    sha256: Sha256
+
+
+class Provenance(_Value):
+    """What made it.
+
+    Attributes:
+        experiment: name of the search; None if it was none.
+        seed: likewise.
+        evounet: version.
+        weights: the files that its weights are in; empty in specs that came of version 1.
+        tensors: 12 digits of the SHA-256 of names and values of its weights, which version 1 has
+            in place of files.
+    """
+
+    experiment: str | None
+    seed: int | None
     evounet: str
-    weights: str
+    weights: tuple[WeightsFile, ...]
+    tensors: str | None = None
 
 
 class Spec(_Value):
     """A found UNet without its weights; see :func:`read_spec` for reading one back."""
 
-    version: Literal[1] = 1
-    base: dict[str, Any]
+    version: Literal[2]
+    base: dict[str, Any] = Field(description="configuration of the base UNet2DConditionModel")
     multiplicities: dict[str, int] = Field(
-        description="blocks that differ from the base: 0 removed, 2 or more with copies behind"
+        description="every block in forward order: 0 removed, 1 as in the base, 2 or more with "
+        "copies behind it"
     )
     stages: tuple[StageRow, ...]
     parameters: tuple[int, int] = Field(description="of the base and of the found UNet")
@@ -96,18 +142,20 @@ class Spec(_Value):
     clip: ClipFigure | None
     provenance: Provenance
 
+    @property
+    def changed(self) -> dict[str, int]:
+        """The blocks that do not run exactly once."""
+        return {block: count for block, count in self.multiplicities.items() if count != 1}
+
     def architecture(self) -> Architecture:
         """The architecture that the spec describes.
 
         Raises:
             ArchitectureError: if the base has no such block, or it cannot run that often.
         """
-        changed = {BlockId.parse(text): count for text, count in self.multiplicities.items()}
-        granularity = granularity_of(changed)
-        inventory = take_inventory(unet_config(self.base), granularity=granularity)
-        architecture = inventory.full().with_multiplicities(changed)
-        inventory.check(architecture)
-        return architecture
+        counts = {BlockId.parse(text): count for text, count in self.multiplicities.items()}
+        inventory = take_inventory(unet_config(self.base), granularity=granularity_of(counts))
+        return inventory.full().with_multiplicities(counts)
 
 
 def stage_rows(inventory: Inventory, architecture: Architecture) -> Iterator[StageRow]:
@@ -154,8 +202,9 @@ def build_spec(
 ) -> Spec:
     full = inventory.full()
     return Spec(
+        version=SPEC_VERSION,
         base=architecture.base.values,
-        multiplicities={str(block): n for block, n in architecture.blocks if n != 1},
+        multiplicities=_by_text(architecture),
         stages=tuple(stage_rows(inventory, architecture)),
         parameters=(inventory.parameters(full), inventory.parameters(architecture)),
         macs=(inventory.macs(full), inventory.macs(architecture)),
@@ -165,8 +214,12 @@ def build_spec(
     )
 
 
+def _by_text(architecture: Architecture) -> dict[str, int]:
+    return {str(block): count for block, count in architecture.blocks}
+
+
 def read_spec(path: Path) -> Spec:
-    """Load ``spec.json``.
+    """Load ``spec.json``; one of version 1 becomes what this version would say of it.
 
     Raises:
         ArchitectureError: naming the file and what is wrong with it.
@@ -176,14 +229,39 @@ def read_spec(path: Path) -> Spec:
     except (OSError, ValueError) as error:
         raise ArchitectureError(f"{path}: is not readable as JSON ({error})") from error
     version = value.get("version") if isinstance(value, dict) else None
-    if version != SPEC_VERSION:
+    if version not in (_FIRST_VERSION, SPEC_VERSION):
         raise ArchitectureError(
-            f"{path}: field 'version' is {version!r}, this evounet reads {SPEC_VERSION}; "
-            "use the evounet that wrote it"
+            f"{path}: field 'version' is {version!r}, this evounet reads {_FIRST_VERSION} and "
+            f"{SPEC_VERSION}; use the evounet that wrote it"
         )
     try:
+        if version == _FIRST_VERSION:
+            return _of_first_version(value)
         return Spec.model_validate(value)
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(str(part) for part in problem["loc"])
         raise ArchitectureError(f"{path}: field '{field}': {problem['msg']}") from error
+
+
+def _of_first_version(value: dict[str, Any]) -> Spec:
+    """It left out blocks that run once, and had a digest of names and values of the weights."""
+    provenance = value.get("provenance")
+    if isinstance(provenance, dict):
+        tensors = provenance.get("weights")
+        value = value | {"provenance": provenance | {"weights": (), "tensors": tensors}}
+    spec = Spec.model_validate(value | {"version": SPEC_VERSION})
+    return spec.model_copy(update={"multiplicities": _by_text(spec.architecture())})
+
+
+def spec_schema() -> str:
+    """The JSON Schema of a spec, as ``spec.schema.json`` beside this file has it.
+
+    To write that file anew: ``python -m supernet.spec > supernet/spec.schema.json``.
+    """
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Spec.model_json_schema()
+    return json.dumps(schema, indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    print(spec_schema(), end="")

@@ -26,12 +26,14 @@ def analyze(
 ) -> None:
     """Show what a UNet consists of, stage by stage: blocks, parameters, MACs, table latency.
 
-    No weights are needed. Without --table, every known table that covers the UNet is used.
+    No weights are needed. Without --table, every known table that covers the UNet is used. A spec,
+    or a run's folder, is also shown beside its base, with every block that was changed.
 
     Example: evounet analyze sd15 --json sd15.json
     """
     import json
 
+    from experiments.against_base import changes, conditions, side_by_side_table
     from experiments.analysis import analyse, analysis_table
     from experiments.table_views import print_table
     from experiments.unets import choose_unet
@@ -59,6 +61,11 @@ def analyze(
             "no latency table covers this UNet; measure a new one on this machine with: "
             f"evounet profile {arguments} --table my-cpu-fp32"
         )
+    if chosen.spec is not None:
+        typer.echo("\nbeside its base, as its spec says:")
+        print_table(side_by_side_table(chosen.spec))
+        for line in (*conditions(chosen.spec), "", *changes(chosen.spec)):
+            typer.echo(line)
     if json_ is not None:
         json_.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(json_, json.dumps(analysis.to_json(), indent=2) + "\n")

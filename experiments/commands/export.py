@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,7 +15,10 @@ class Format(str, Enum):
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="folder of a finished run")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="folder of a finished search, or of a pipeline"),
+    ],
     out: Annotated[Path, typer.Option(help="folder (diffusers) or file (spec) to write")],
     format_: Annotated[Format, typer.Option("--format", help="what to write")] = Format.DIFFUSERS,
     overwrite: Annotated[bool, typer.Option(help="replace what is there already")] = False,
@@ -25,21 +28,29 @@ def export(
             metavar="N", min=1, help="another of the front that search.pareto leaves, from 1"
         ),
     ] = None,
+    variant: Annotated[
+        Literal["fp16"] | None, typer.Option(help="diffusers: weights in half precision")
+    ] = None,
+    max_shard_size: Annotated[
+        str,
+        typer.Option(metavar="SIZE", help="diffusers: share larger files of weights out: 2GB"),
+    ] = "10GB",
 ) -> None:
-    """Hand out what a search found: the UNet as a diffusers folder, or its spec.
+    """Hand out what a search found: a pipeline for diffusers, or the spec of its UNet.
 
-    Example: evounet export runs/demo --format diffusers --out found-unet
+    Example: evounet export runs/demo --format diffusers --out faster-pipeline
     """
     from experiments.export.artefact import artefact_table
     from experiments.export.destination import check_free
-    from experiments.export.diffusers import export_diffusers
+    from experiments.export.diffusers import Packing, export_diffusers
     from experiments.export.source import open_source, read_source_spec
     from experiments.export.spec import export_spec
     from experiments.table_views import print_table
 
     check_free(out, overwrite)
     if format_ is Format.SPEC:
-        artefacts = [export_spec(read_source_spec(run, point), out, overwrite)]
+        artefacts = [export_spec(read_source_spec(source, point), out, overwrite)]
     else:
-        artefacts = [export_diffusers(open_source(run, point), out, overwrite)]
+        packing = Packing(variant, max_shard_size)
+        artefacts = [export_diffusers(open_source(source, point), out, overwrite, packing)]
     print_table(artefact_table(artefacts))

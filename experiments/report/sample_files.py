@@ -21,7 +21,7 @@ def save_samples(folder: Path, sets: Sequence[SampleSet]) -> None:
     folder.mkdir(exist_ok=True)
     for samples in sets:
         for i, image in enumerate(samples.images):
-            save_image(image, folder / _name(samples.title, i))
+            save_image(image, folder / sample_name(samples.title, i))
     index = [{"title": s.title, "captions": s.captions, "clip_scores": s.clip_scores} for s in sets]
     write_atomically(folder / _INDEX, json.dumps(index, indent=1) + "\n")
 
@@ -48,7 +48,7 @@ def _load(folder: Path, title: str, captions: list[str], clip_scores: list[float
     if not all(isinstance(text, str) for text in captions) or len(clip_scores) != len(captions):
         raise ValueError(f"{title}: captions and scores do not fit")
     images = [
-        decode_image(str(folder / _name(title, i)), mode=ImageReadMode.RGB)
+        decode_image(str(folder / sample_name(title, i)), mode=ImageReadMode.RGB)
         for i in range(len(captions))
     ]
     return SampleSet(
@@ -56,5 +56,6 @@ def _load(folder: Path, title: str, captions: list[str], clip_scores: list[float
     )
 
 
-def _name(title: str, i: int) -> str:
+def sample_name(title: str, i: int) -> str:
+    """The file of a set's picture ``i``."""
     return f"{title}-{i:02d}.png"
