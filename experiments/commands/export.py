@@ -40,7 +40,7 @@ def export(
 
     Example: evounet export runs/demo --format diffusers --out faster-pipeline
     """
-    from experiments.export.artefact import artefact_table
+    from experiments.export.artefact import Artefact, artefact_table
     from experiments.export.destination import check_free
     from experiments.export.diffusers import Packing, export_diffusers
     from experiments.export.source import open_source, read_source_spec
@@ -48,9 +48,10 @@ def export(
     from experiments.table_views import print_table
 
     check_free(out, overwrite)
+    artefacts: tuple[Artefact, ...]
     if format_ is Format.SPEC:
-        artefacts = [export_spec(read_source_spec(source, point), out, overwrite)]
+        artefacts = (export_spec(read_source_spec(source, point), out, overwrite),)
     else:
         packing = Packing(variant, max_shard_size)
-        artefacts = [export_diffusers(open_source(source, point), out, overwrite, packing)]
+        artefacts = export_diffusers(open_source(source, point), out, overwrite, packing)
     print_table(artefact_table(artefacts))

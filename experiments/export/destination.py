@@ -51,7 +51,8 @@ def write_out(out: Path, overwrite: bool, write: Callable[[Path], object]) -> No
 
 
 def _lacks_space(error: Exception) -> bool:
-    """Whether it says that the disk is full; safetensors has words for it and no number."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in _NO_SPACE
-    return any(f"os error {number}" in str(error) for number in _NO_SPACE)
+    """Whether it says that the disk is full; safetensors and shutil have words and no number."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is not None:
+        return number in _NO_SPACE
+    return any(f"{word} {each}" in str(error) for each in _NO_SPACE for word in ("Errno", "error"))

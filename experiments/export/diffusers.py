@@ -54,7 +54,7 @@ class Packing:
 
 def export_diffusers(
     source: ExportSource, out: Path, overwrite: bool, packing: Packing | None = None
-) -> Artefact:
+) -> tuple[Artefact, ...]:
     """Write a whole pipeline folder: all parts, the spec, a model card and sample pictures.
 
     Before it bears its name it is loaded as its users will load it, and draws what the source
@@ -86,13 +86,23 @@ def export_diffusers(
         (draft / "README.md").write_text(card, encoding="utf-8")
 
     write_out(out, overwrite, write)
-    return Artefact(
-        "pipeline",
-        out,
-        size_on_disk(out),
-        sum(_parameters(part) for part in source.pipeline.components.values()),
-        verified[0],
-        source.latency_ms,
+    unet = out / "unet"
+    return (
+        Artefact(
+            "pipeline",
+            out,
+            size_on_disk(out),
+            sum(_parameters(part) for part in source.pipeline.components.values()),
+            verified[0],
+        ),
+        Artefact(
+            "its UNet",
+            unet,
+            size_on_disk(unet),
+            source.spec.parameters[1],
+            "a stock class" if stock is not None else f"with its code, {CODE.name}",
+            source.latency_ms,
+        ),
     )
 
 
@@ -161,11 +171,11 @@ def _verify(source: ExportSource, draft: Path, packing: Packing) -> str:
     if packing.variant is None:
         if not torch.equal(drawn, expected):
             raise ExportError("the exported pipeline draws other pictures than the found UNet")
-        return "loaded by diffusers alone: draws the found UNet's pictures bit for bit"
+        return "loaded by diffusers: draws the found UNet's pictures bit for bit"
     if not drawn.isfinite().all():
         raise ExportError("in fp16 this pipeline draws no picture (NaN); export it in fp32")
     difference = (drawn.float() - expected).abs().max().item()
-    return f"loaded by diffusers alone: pictures within {difference:.4f} of fp32, in [0, 1]"
+    return f"loaded by diffusers: pictures within {difference:.4f} of fp32, in [0, 1]"
 
 
 @torch.no_grad()

@@ -94,6 +94,11 @@ def read_source_spec(folder: Path, point: int | None = None) -> Spec:
         return _spec_of_pipeline(folder)
     if not _is_pipeline(folder):
         run.check_finished()
+        if not run.spec.exists():
+            raise RunFolderError(
+                f"{folder}: holds no UNet that a search found; name a search, or a pipeline such "
+                "as a stage of the run"
+            )
     spec = read_spec(run.spec)
     _check_files(spec, run.spec)
     return spec

@@ -183,13 +183,32 @@ def test_a_search_names_the_command_too(small: ChosenUNet, tmp_path: Path) -> No
 def test_folders_and_files_that_name_a_unet(found: ChosenUNet, tmp_path: Path) -> None:
     config = {**SMALL, "_class_name": "StandaloneUNet"}
     changed = {str(block): n for block, n in found.architecture.blocks if n != 1}
-    provenance = Provenance(experiment="e", seed=0, evounet="0", weights="0")
+    provenance = Provenance(experiment="e", seed=0, evounet="0", weights=())
     spec = build_spec(found.inventory, found.architecture, (), None, provenance)
     run = tmp_path / "run"
     write_json(run / "unet" / "config.json", {**config, "multiplicities": changed})
     (run / "spec.json").write_text(spec.model_dump_json())
     for name in (run, run / "unet", run / "unet" / "config.json", run / "spec.json"):
         assert choose_unet(str(name)).architecture == found.architecture
+
+
+def test_a_spec_is_shown_beside_its_base(
+    evounet: Evounet, found: ChosenUNet, tmp_path: Path
+) -> None:
+    """Names as diffusers has them, and parameters that add up to those of the found UNet."""
+    provenance = Provenance(experiment="mine", seed=3, evounet="0", weights=())
+    spec = build_spec(found.inventory, found.architecture, (), None, provenance)
+    (tmp_path / "spec.json").write_text(spec.model_dump_json())
+    answer = evounet("analyze", tmp_path / "spec.json")
+    assert answer.code == 0
+    base, left = (f"{count / 1e6:.3f} M" for count in spec.parameters)
+    changed = [line for line in answer.out.splitlines() if ", parameters " in line]
+    assert changed[0].startswith("removed down_blocks.1.resnets.0, parameters " + base)
+    assert changed[-1].startswith("added 1 behind up_blocks.1.attentions.1, parameters ")
+    assert changed[-1].endswith(f" to {left}")
+    assert len(changed) == 2
+    assert "found by experiment 'mine', seed 3" in answer.out
+    assert re.search(rf"whole +parameters +{base} +{left}", answer.out)
 
 
 def test_a_pipelines_tokenizer_says_how_many_tokens_there_are(tmp_path: Path) -> None:
