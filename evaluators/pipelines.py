@@ -54,7 +54,8 @@ def load_pipeline(name_or_folder: str) -> Pipeline:
             unet = StandaloneUNet.from_pretrained(
                 name_or_folder, subfolder="unet", use_safetensors=True
             )
-            pipeline.register_modules(unet=unet)
+            # Made anew: what a pipeline knows of its UNet, it learns when it is made.
+            pipeline = kind.from_pipe(pipeline, **(pipeline.components | {"unet": unet}))
     except _UNUSABLE as error:
         raise _unusable(name_or_folder, error) from error
     missing = [part for part in _TEXT_PARTS if getattr(pipeline, part, pipeline) is None]

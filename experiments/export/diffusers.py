@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +43,17 @@ class Packing:
         variant: half precision, in files that bear its name; None for fp32.
         max_shard_size: of a file of weights; more is shared out among several. As diffusers
             takes it: ``5GB``.
+
+    Raises:
+        ExportError: if that is no size.
     """
 
     variant: Variant | None = None
     max_shard_size: str = "10GB"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[1-9]\d*[KMG]B", self.max_shard_size):
+            raise ExportError(f"--max-shard-size is {self.max_shard_size!r}; write it like 2GB")
 
     @property
     def dtype(self) -> torch.dtype:
@@ -71,7 +79,8 @@ def export_diffusers(
     verified: list[str] = []
 
     def write(draft: Path) -> None:
-        pipeline = _packed(source.pipeline, stock or source.unet, packing)
+        unet = source.unet if stock is None else stock
+        pipeline = _packed(source.pipeline, unet, packing)
         pipeline.save_pretrained(
             draft, variant=packing.variant, max_shard_size=packing.max_shard_size
         )
