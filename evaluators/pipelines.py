@@ -42,11 +42,12 @@ def load_pipeline(name_or_folder: str) -> Pipeline:
     transformers.utils.logging.disable_progress_bar()
     try:
         index = DiffusionPipeline.load_config(name_or_folder)
-        class_name, standalone = index["_class_name"], index["unet"][1] == StandaloneUNet.__name__
+        class_name = index["_class_name"]
     except _UNUSABLE as error:
         raise _unusable(name_or_folder, error) from error
     kind = _kind(name_or_folder, class_name)
     # An export carries the code of its UNet. None that lies in a folder is run here.
+    standalone = StandaloneUNet.__name__ in (index.get("unet") or ())
     options = _OPTIONS[kind] | ({"unet": None} if standalone else {})
     try:
         pipeline = kind.from_pretrained(name_or_folder, use_safetensors=True, **options)
@@ -55,7 +56,8 @@ def load_pipeline(name_or_folder: str) -> Pipeline:
                 name_or_folder, subfolder="unet", use_safetensors=True
             )
             # Made anew: what a pipeline knows of its UNet, it learns when it is made.
-            pipeline = kind.from_pipe(pipeline, **(pipeline.components | {"unet": unet}))
+            parts = pipeline.components | {"unet": unet}
+            pipeline = kind.from_pipe(pipeline, **(_OPTIONS[kind] | parts))
     except _UNUSABLE as error:
         raise _unusable(name_or_folder, error) from error
     missing = [part for part in _TEXT_PARTS if getattr(pipeline, part, pipeline) is None]
