@@ -51,7 +51,8 @@ def changes(spec: Spec) -> Iterator[str]:
     for block, count in architecture.changes:
         after = _with(now, architecture, block)
         before, left = (in_millions(inventory.parameters(each)) for each in (now, after))
-        verb = "removed" if count == 0 else f"added {count - 1} behind"
+        copies = "1 copy" if count == 2 else f"{count - 1} copies"
+        verb = f"added {copies} behind" if count else "removed"
         path, index = block.module_path
         yield f"{verb} {path}.{index}, parameters {before} to {left}"
         now = after

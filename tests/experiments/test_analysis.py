@@ -204,7 +204,7 @@ def test_a_spec_is_shown_beside_its_base(
     base, left = (f"{count / 1e6:.3f} M" for count in spec.parameters)
     changed = [line for line in answer.out.splitlines() if ", parameters " in line]
     assert changed[0].startswith("removed down_blocks.1.resnets.0, parameters " + base)
-    assert changed[-1].startswith("added 1 behind up_blocks.1.attentions.1, parameters ")
+    assert changed[-1].startswith("added 2 copies behind up_blocks.1.attentions.1, parameters ")
     assert changed[-1].endswith(f" to {left}")
     assert len(changed) == 2
     assert "found by experiment 'mine', seed 3" in answer.out

@@ -174,7 +174,7 @@ def test_the_model_card_tells_what_was_changed_and_shows_pictures(
     card = (tmp_path / "out" / "README.md").read_text()
     spec = read_spec(made.spec)
     assert "removed down_blocks.1.resnets.1, parameters 6.942 M to " in card
-    assert "added 1 behind mid_block.resnets.0, parameters" in card
+    assert "added 1 copy behind mid_block.resnets.0, parameters" in card
     assert f"| parameters | 6.942 M | {spec.parameters[1] / 1e6:.3f} M |" in card
     assert "| latency by toy | 30.00 ms | 15.00 ms |" in card
     assert "![](samples/found-00.png)" in card
