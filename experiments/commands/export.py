@@ -11,6 +11,7 @@ import typer
 
 class Format(str, Enum):
     DIFFUSERS = "diffusers"
+    ONNX = "onnx"
     SPEC = "spec"
 
 
@@ -19,7 +20,7 @@ def export(
         Path,
         typer.Argument(metavar="RUN", help="folder of a finished search, or of a pipeline"),
     ],
-    out: Annotated[Path, typer.Option(help="folder (diffusers) or file (spec) to write")],
+    out: Annotated[Path, typer.Option(help="folder (diffusers, onnx) or file (spec) to write")],
     format_: Annotated[Format, typer.Option("--format", help="what to write")] = Format.DIFFUSERS,
     overwrite: Annotated[bool, typer.Option(help="replace what is there already")] = False,
     point: Annotated[
@@ -36,13 +37,16 @@ def export(
         typer.Option(metavar="SIZE", help="diffusers: share larger files of weights out: 2GB"),
     ] = "10GB",
 ) -> None:
-    """Hand out what a search found: a pipeline for diffusers, or the spec of its UNet.
+    """Hand out what a search found: a pipeline for diffusers or ONNX Runtime, or the spec.
 
     Example: evounet export runs/demo --format diffusers --out faster-pipeline
     """
+    from rich.console import Console
+
     from experiments.export.artefact import Artefact, artefact_table
     from experiments.export.destination import check_free
     from experiments.export.diffusers import Packing, export_diffusers
+    from experiments.export.onnx.exporter import export_onnx
     from experiments.export.source import open_source, read_source_spec
     from experiments.export.spec import export_spec
     from experiments.table_views import print_table
@@ -51,6 +55,8 @@ def export(
     artefacts: tuple[Artefact, ...]
     if format_ is Format.SPEC:
         artefacts = (export_spec(read_source_spec(source, point), out, overwrite),)
+    elif format_ is Format.ONNX:
+        artefacts = export_onnx(open_source(source, point), out, overwrite, Console())
     else:
         packing = Packing(variant, max_shard_size)
         artefacts = export_diffusers(open_source(source, point), out, overwrite, packing)

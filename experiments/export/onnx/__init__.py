@@ -1,0 +1,1 @@
+"""``evounet export --format onnx``: a pipeline's networks for ONNX Runtime, each verified."""
