@@ -25,9 +25,9 @@ from evaluators.evaluator import Evaluator, EvaluatorSpec
 from evaluators.generation import SamplingSettings
 from evaluators.scorers import ClipModel
 from experiments.benchmarks.benchmark import Figure, Goal
-from experiments.benchmarks.peak_memory import with_peak_gib
 from experiments.calibration import random_architecture, random_supernet
 from experiments.models import SHAPES, pipeline_source, scorer_settings
+from experiments.peak_memory import with_peak_gib
 from experiments.progress import OnProgress, track
 from experiments.prompts import prompt_set
 from experiments.sections import PromptsSection

@@ -22,7 +22,7 @@ from latency_tables.signature import BlockSignature
 from latency_tables.table import TableError
 
 COMPUTE_UNITS = ("all", "cpu_and_ne", "cpu_and_gpu", "cpu_only")
-_PRECISIONS = {"fp16": "FLOAT16", "fp32": "FLOAT32"}
+_PRECISIONS = ("fp16", "fp32")
 _MANIFEST = "manifest.json"
 
 
@@ -102,7 +102,7 @@ class CoreMLProfiler(BlockProfiler):
             return known
         name = f"{len(self._files):04d}-{signature.kind}.mlpackage"
         self.packages.mkdir(parents=True, exist_ok=True)
-        _convert(signature, _PRECISIONS[self.precision]).save(str(self.packages / name))
+        _convert(signature, self.precision).save(str(self.packages / name))
         self._files[signature] = name
         _write_manifest(self.packages / _MANIFEST, self.precision, self._files)
         return name
@@ -116,21 +116,11 @@ def _load(package: Path, compute_unit: str) -> Any:
 
 
 def _convert(signature: BlockSignature, precision: str) -> Any:
-    import coremltools
-    import torch
-
+    from latency_tables.profilers.ml_program import ml_program
     from latency_tables.profilers.torch_blocks import build_block
 
     module, inputs = build_block(signature)
-    # By torch.export: coremltools cannot convert a traced transformer of diffusers.
-    program = torch.export.export(module, inputs).run_decompositions({})
-    return coremltools.convert(
-        program,
-        convert_to="mlprogram",
-        compute_precision=coremltools.precision[precision],
-        minimum_deployment_target=coremltools.target.iOS17,
-        skip_model_load=True,
-    )
+    return ml_program(module, inputs, precision)
 
 
 def _inputs(spec: Any) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from experiments.benchmarks import train
 from experiments.benchmarks.benchmark import Figure
-from experiments.benchmarks.peak_memory import with_peak_gib
 from experiments.benchmarks.train import StepPair, step_figures, step_pairs
+from experiments.peak_memory import with_peak_gib
 from experiments.unets import choose_unet
 from supernet.inventory import Inventory
 

@@ -31,8 +31,13 @@ def with_peak_gib(
         return process.submit(_measured, work, args, kwargs).result()
 
 
+def peak_gib() -> float:
+    """The most GiB that were resident in this process since it began."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _UNITS_PER_GIB
+
+
 def _measured(
     work: Callable[..., Answer], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> tuple[Answer, float]:
     answer = work(*args, **kwargs)
-    return answer, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _UNITS_PER_GIB
+    return answer, peak_gib()

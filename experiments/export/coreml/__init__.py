@@ -1,0 +1,1 @@
+"""A pipeline's networks as Core ML packages, for Apple devices."""
