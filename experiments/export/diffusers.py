@@ -86,7 +86,7 @@ def export_diffusers(
         )
         if stock is None:
             _carry_code(draft)
-        _forget_folders(draft)
+        forget_folders(draft)
         _write_spec(source, draft)
         if source.samples is not None:
             shutil.copytree(source.samples, draft / "samples")
@@ -150,7 +150,7 @@ def _carry_code(draft: Path) -> None:
     index.write_text(json.dumps(value, indent=2) + "\n")
 
 
-def _forget_folders(draft: Path) -> None:
+def forget_folders(draft: Path) -> None:
     """Take out where parts were loaded from: folders that no other machine has."""
     for path in draft.rglob("*.json"):
         value = json.loads(path.read_text(encoding="utf-8"))

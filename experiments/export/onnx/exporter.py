@@ -11,6 +11,7 @@ from rich.console import Console
 from evaluators.pipelines import Pipeline
 from experiments.export.artefact import Artefact, size_on_disk
 from experiments.export.destination import write_out
+from experiments.export.diffusers import forget_folders
 from experiments.export.onnx.conversion import (
     check_difference,
     check_installed,
@@ -64,6 +65,7 @@ def export_onnx(
                 network.save_config(path.parent)
                 on_progress(2 * len(differences), {"max_abs_diff": difference})
         _write_rest(source.pipeline, draft)
+        forget_folders(draft)
         spec = source.spec.model_dump_json(indent=2) + "\n"
         (draft / "spec.json").write_text(spec, encoding="utf-8")
 
