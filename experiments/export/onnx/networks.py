@@ -157,20 +157,16 @@ def _text_encoder_network(name: str, encoder: Any, extents: tuple[Extent, ...]) 
         words[:, extent.tokens // 2 :] = config.eos_token_id  # the end, and what fills the rest
         return {"input_ids": words}
 
-    projects = hasattr(encoder, "text_projection")
-    outputs = (
+    projected = hasattr(encoder, "text_projection")
+    own = (
         ("text_embeds", "last_hidden_state")
-        if projects
-        else (
-            "last_hidden_state",
-            "pooler_output",
-        )
+        if projected
+        else ("last_hidden_state", "pooler_output")
     )
-    layers = config.num_hidden_layers + 1
-    outputs += tuple(f"hidden_states.{layer}" for layer in range(layers))
+    layers = (f"hidden_states.{layer}" for layer in range(config.num_hidden_layers + 1))
     axes = {"input_ids": {0: _BATCH, 1: _TOKENS}}
-    module = _TextEncoder(encoder, outputs[:2])
-    return Network(name, module, examples, axes, outputs, extents, config.save_pretrained)
+    module = _TextEncoder(encoder, own)
+    return Network(name, module, examples, axes, (*own, *layers), extents, config.save_pretrained)
 
 
 class _UNet(nn.Module):
