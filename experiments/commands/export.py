@@ -59,12 +59,10 @@ def export(
         typer.Option(metavar="SIZE", help="diffusers: share larger files of weights out: 2GB"),
     ] = "10GB",
     attention: Annotated[
-        AttentionLayout | None,
+        AttentionLayout,
         typer.Option(help="coreml: attention as torch has it, or for the Neural Engine"),
-    ] = None,
-    weights: Annotated[
-        WeightFormat | None, typer.Option(help="coreml: how weights are stored; fp16 if not given")
-    ] = None,
+    ] = "original",
+    weights: Annotated[WeightFormat, typer.Option(help="coreml: how weights are stored")] = "fp16",
     chunk: Annotated[
         bool | None,
         typer.Option(
@@ -73,8 +71,8 @@ def export(
         ),
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(min=1, max=2, help="coreml: 1 for a UNet without guidance")
-    ] = None,
+        int, typer.Option(min=1, max=2, help="coreml: 1 for a UNet without guidance")
+    ] = 2,
 ) -> None:
     """Hand out what a search found: a pipeline for diffusers, Core ML or ONNX Runtime, or the spec.
 
@@ -91,10 +89,11 @@ def export(
     from experiments.export.spec import export_spec
     from experiments.table_views import print_table
 
-    given = {"attention": attention, "weights": weights, "chunk": chunk, "batch": batch}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if chosen and format_ is not Format.COREML:
-        raise ExportError(f"--{next(iter(chosen))}: is for --format coreml alone")
+    choices = Choices(attention, weights, chunk, batch)
+    if choices != Choices() and format_ is not Format.COREML:
+        raise ExportError(
+            "--attention, --weights, --chunk and --batch are for --format coreml alone"
+        )
     check_free(out, overwrite)
     artefacts: Sequence[Artefact]
     notes: tuple[str, ...] = ()
@@ -102,7 +101,7 @@ def export(
         artefacts = (export_spec(read_source_spec(source, point), out, overwrite),)
     elif format_ is Format.COREML:
         opened = open_source(source, point)
-        artefacts, notes = export_coreml(opened, Choices(**chosen), out, overwrite, Console())
+        artefacts, notes = export_coreml(opened, choices, out, overwrite, Console())
     elif format_ is Format.ONNX:
         artefacts = export_onnx(open_source(source, point), out, overwrite, Console())
     else:

@@ -20,7 +20,6 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from evaluators.evaluator import weights_digest
 from evaluators.pipelines import load_pipeline
 from experiments.export.coreml import conversion, verification
 from experiments.export.coreml.choices import Choices
@@ -33,8 +32,9 @@ from experiments.export.destination import ExportError
 from experiments.export.source import ExportSource
 from experiments.models import SHAPES, pipeline_source
 from supernet.inventory import take_inventory
+from supernet.materialize import architecture_of
 from supernet.spec import Provenance, build_spec
-from supernet.standalone_unet import StandaloneUNet, architecture_of
+from supernet.standalone_unet import StandaloneUNet
 
 CHANGES = {"cross_attention down.0/1": 0, "resnet mid/0": 2}
 
@@ -87,10 +87,9 @@ def source() -> ExportSource:
     base |= {"cross_attention_dim": pipeline.text_encoder.config.hidden_size}
     unet = StandaloneUNet(CHANGES, **base).eval().requires_grad_(False)
     pipeline.unet = unet
-    digest = weights_digest(unet.state_dict())
     architecture = architecture_of(unet)
     inventory = take_inventory(architecture.base)
-    provenance = Provenance(experiment="toy", seed=0, evounet="0", weights=digest)
+    provenance = Provenance(experiment="toy", seed=0, evounet="0", weights=())
     spec = build_spec(inventory, architecture, (), None, provenance)
     return ExportSource("toy", pipeline, spec, None)
 
@@ -159,7 +158,7 @@ def test_options_of_core_ml_are_for_core_ml(evounet: Evounet, tmp_path: Path) ->
     refused = evounet.refused(
         "export", tmp_path, "--out", tmp_path / "x", "--format", "spec", "--no-chunk"
     )
-    assert "--chunk: is for --format coreml alone" in refused
+    assert "--chunk and --batch are for --format coreml alone" in refused
     bits = evounet("export", tmp_path, "--out", "x", "--format", "coreml", "--weights", "linear-5")
     assert bits.code == 2
     assert "'linear-5' is not one of 'fp16', 'palettize-4'" in bits.err

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from evaluators.evaluator import weights_digest
+from evaluators.generation import latent_shape
 from experiments.export.artefact import Artefact, size_on_disk
 from experiments.export.coreml.attention import attention_layout
 from experiments.export.coreml.choices import Choices
@@ -60,11 +62,12 @@ def export_coreml(
         InterpreterError: if a program has an operation that the interpreter does not know.
     """
     networks = networks_of(source, choices.batch)
+    digest = weights_digest(source.unet.state_dict())
     provenance = {
         "com.evounet.version": metadata.version("evounet"),
         "com.evounet.experiment": source.name,
         "com.evounet.architecture": source.spec.architecture().id,
-        "com.evounet.unet_weights": source.spec.provenance.weights,
+        "com.evounet.unet_weights": digest,
         "com.evounet.attention": choices.attention,
         "com.evounet.weights": choices.weights,
     }
@@ -84,7 +87,7 @@ def export_coreml(
         Manifest(
             experiment=source.name,
             architecture=source.spec.architecture().id,
-            unet_weights=source.spec.provenance.weights,
+            unet_weights=digest,
             attention=choices.attention,
             weights=choices.weights,
             peak_gib=peak_gib(),
@@ -107,7 +110,7 @@ def networks_of(source: ExportSource, batch: int) -> tuple[Network, ...]:
     tokens = pipeline.tokenizer.model_max_length
     timesteps = pipeline.scheduler.config.num_train_timesteps
     unet = unet_network(source.unet, tokens, timesteps, batch)
-    height, width = unet.inputs["sample"].shape[2:]
+    _, height, width = latent_shape(pipeline)
     return (
         text_encoder_network(pipeline.text_encoder, tokens),
         decoder_network(pipeline.vae, (height, width)),

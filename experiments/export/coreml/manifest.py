@@ -48,7 +48,7 @@ class Manifest(BaseModel):
         version: of this file's format.
         experiment: that found the UNet.
         architecture: its id.
-        unet_weights: their digest in the spec.
+        unet_weights: 12 digits of the SHA-256 of names and values of its weights.
         attention: layout of the UNet's.
         weights: how they are stored.
         peak_gib: the most memory that the export took.

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_tables.profilers.ml_program import quiet_coremltools
+
 Value = NDArray[Any] | str
 
 _BLOB_SENTINEL = 0xDEADBEEF
@@ -108,8 +110,9 @@ def read_program(package: Path) -> Program:
 
 
 def _read(package: Path) -> Program:
-    from coremltools.proto import Model_pb2
-    from google.protobuf.message import DecodeError
+    with quiet_coremltools():
+        from coremltools.proto import Model_pb2
+        from google.protobuf.message import DecodeError
 
     manifest = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
     root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]

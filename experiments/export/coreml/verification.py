@@ -16,6 +16,7 @@ from experiments.export.coreml.networks import Network
 from experiments.export.coreml.package import Program, TensorType, read_program
 from experiments.export.destination import ExportError
 from experiments.progress import track
+from latency_tables.profilers.ml_program import quiet_coremltools
 
 MIN_PSNR_DB = 35.0  # what Apple's converter insists on
 _TYPES = {torch.float16: "FLOAT16", torch.float32: "FLOAT32"}
@@ -150,9 +151,10 @@ def interpreted(console: Console) -> Predictor:
 
 def predicted(package: Path, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Predicts with Core ML itself, on all of its compute units; on a Mac alone."""
-    from coremltools.models import MLModel
+    with quiet_coremltools():
+        from coremltools.models import MLModel
 
-    model = MLModel(str(package))
+        model = MLModel(str(package))
     names = [each.name for each in model.get_spec().description.input]
     answers = model.predict({name: inputs[name].numpy() for name in names})
     return {name: torch.from_numpy(value).float() for name, value in answers.items()}
