@@ -7,7 +7,6 @@ A device may round within an operation too, and differ by as much.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -91,15 +90,12 @@ def _given(parameter: str, argument: tuple[str, ...] | Value, values: Mapping[st
 
 
 def _loaded(value: Value) -> Given:
-    # Weights are mapped from a file that is not written to.
-    return value if isinstance(value, str) else torch.from_numpy(_writable(value))
-
-
-def _writable(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Torch warns of arrays that it must not write to, and knows few unsigned types."""
-    if array.dtype in (np.uint16, np.uint32):
-        return array.astype(np.int64)
-    return array if array.flags.writeable else array.copy()
+    if isinstance(value, str):
+        return value
+    if value.dtype in (np.uint16, np.uint32):  # of which torch knows little
+        return torch.from_numpy(value.astype(np.int64))
+    # Torch warns of arrays that must not be written to; weights may be, in memory alone.
+    return torch.from_numpy(value if value.flags.writeable else value.copy())
 
 
 def _widened(value: Given) -> Given:

@@ -201,7 +201,7 @@ class _Weights:
     def _blob(self, reference: Any, declared: TensorType) -> NDArray[Any]:
         name = reference.fileName.removeprefix("@model_path/")
         if name not in self._files:
-            self._files[name] = np.memmap(self._folder / name, np.uint8, mode="r")
+            self._files[name] = np.memmap(self._folder / name, np.uint8, mode="c")
             self.size += len(self._files[name])
         file = self._files[name]
         metadata = file[reference.offset : reference.offset + 64].tobytes()
