@@ -173,8 +173,6 @@ def test_example_of_the_docs_draws_what_the_pipeline_draws(
         "a large red circle on a white background",
         num_inference_steps=12,
         guidance_scale=4.0,
-        height=16,
-        width=16,
         latents=torch.from_numpy(latents),
         output_type="np",
     ).images[0]
