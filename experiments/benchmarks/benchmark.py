@@ -29,6 +29,7 @@ BENCHMARKS = (
     "decoder",
     "distill",
     "evaluator",
+    "export",
     "paper",
     "racing",
     "robustness",

@@ -12,7 +12,7 @@ def bench(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="decoder, distill, evaluator, paper, racing, robustness, scale, search, "
+            help="decoder, distill, evaluator, export, paper, racing, robustness, scale, search, "
             "strategies, supernet, tables, train or world"
         ),
     ] = None,
