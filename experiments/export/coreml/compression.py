@@ -7,7 +7,6 @@ from typing import Any
 from experiments.export.coreml.choices import WeightFormat
 from latency_tables.profilers.ml_program import quiet_coremltools
 
-
 # Below it coremltools clusters by scikit-learn, which is much slower and not among its needs.
 _FEWEST_VALUES = 10_000
 
