@@ -109,7 +109,7 @@ def test_all_of_a_pipeline_is_in_the_folder(source: ExportSource, exported: Path
     ]  # fmt: skip
     manifest = Manifest.load(exported)
     assert [each.name for each in manifest.networks] == ["TextEncoder", "VAEDecoder", "Unet"]
-    assert all(each.psnr_db > 50 for each in manifest.networks)
+    assert all(each.psnr_db > 40 for each in manifest.networks)
     assert manifest.networks[2].parameters == sum(p.numel() for p in source.unet.parameters())
     assert manifest.architecture == architecture_of(source.unet).id
     assert any("decoderScaleFactor" in note for note in manifest.notes)
