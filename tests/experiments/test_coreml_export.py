@@ -161,7 +161,8 @@ def test_options_of_core_ml_are_for_core_ml(evounet: Evounet, tmp_path: Path) ->
     assert "--chunk and --batch are for --format coreml alone" in refused
     bits = evounet("export", tmp_path, "--out", "x", "--format", "coreml", "--weights", "linear-5")
     assert bits.code == 2
-    assert "'linear-5' is not one of 'fp16', 'palettize-4'" in bits.err
+    assert "linear-5" in bits.err
+    assert "palettize-6" in bits.err
 
 
 class Mac:
@@ -193,7 +194,7 @@ def test_a_mac_predicts_with_core_ml_itself(
 def test_a_full_disk_is_told_in_one_line(
     source: ExportSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def copy(*_: object) -> None:
+    def copy(*_: object, **__: object) -> None:
         raise shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")])
 
     # As coremltools does, which writes elsewhere and copies.
