@@ -130,12 +130,13 @@ def _compare(run: WholeRun) -> WholeComparison:
         "final": (str(run.folder.pipeline), final_steps(run)),
     }
     times, parameters = _clock(run, list(sources.values()), spec)
-    pictures = []
+    pictures: list[Pictures] = []
+    device = torch.device("cuda" if experiment.steps.use_gpu else "cpu")
     for name, (source, steps) in sources.items():
         drawing = Drawing(name, steps, spec.sampling.guidance_scale)
         with track(console, f"drawing with the {name} pipeline", len(spec.prompts)) as told:
-            device = torch.device("cuda" if experiment.steps.use_gpu else "cpu")
-            pictures += draw(Source(source), [drawing], spec, spec.open_scorers(), device, told)
+            pipeline = load_pipeline(source).to(device)
+            pictures += draw(pipeline, [drawing], spec, spec.open_scorers(), told)
     reference = find_reference(experiment.comparison)
     if reference is not None:
         with track(console, "FID", len(reference)) as told:

@@ -66,7 +66,7 @@ def write(path: Path, value: Any) -> Path:
 
 
 def spec_value() -> Any:
-    provenance = Provenance(experiment="toy", seed=0, evounet="0.1.0", weights="0" * 12)
+    provenance = Provenance(experiment="toy", seed=0, evounet="0.1.0", weights=())
     spec = build_spec(INVENTORY, FEWER, (), None, provenance)
     return json.loads(spec.model_dump_json())
 
