@@ -49,7 +49,7 @@ $(MODELS)/supernet.safetensors: | $(VENV)/.installed
 # The stamps: an installation is repeated only when its description changed.
 $(VENV)/.installed: setup.cfg constraints.txt | $(VENV)/.created
 	@echo "Installing evounet and its dependencies into $(VENV) (usually 2 to 4 minutes) ..."
-	@$(PIP) -c constraints.txt -e .
+	@$(PIP) -c constraints.txt -e '.[dashboard]'
 	@touch $@
 
 $(VENV)/.installed-test: setup.cfg constraints.txt | $(VENV)/.created

@@ -91,9 +91,13 @@ class Dispatcher:
 
     It remembers what workers still have from earlier calls, so that a slow one is not mistaken
     for one that is free.
+
+    Attributes:
+        answered: prompts of all answers that counted so far.
     """
 
     def __init__(self, crew: Crew, on_event: OnEvent) -> None:
+        self.answered = 0
         self._crew = crew
         self._on_event = on_event
         self._queues: dict[int, deque[Ticket]] = {}
@@ -128,6 +132,11 @@ class Dispatcher:
         finally:
             for ticket in call.pieces:
                 self._crew.cancel(ticket)
+
+    @property
+    def workers(self) -> int:
+        """How many are ready for work."""
+        return len(self._queues)
 
     def forget_durations(self) -> None:
         """What is usual is no longer so, because the workers will do something else."""
@@ -184,6 +193,7 @@ class Dispatcher:
             self._crew.cancel(other)
             self._forget(other, call)
         call.open -= 1
+        self.answered += len(piece.job.rows)
         return piece.index, value
 
     def _fail(self, ticket: Ticket, error: str, call: _Call) -> None:

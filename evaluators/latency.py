@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from itertools import chain
 
+import numpy as np
+from numpy.typing import NDArray
+
 from latency_tables import BlockSignature, LatencyTable
 from supernet.architecture import MAX_MULTIPLICITY, TRANSFORMER_LAYER, Architecture, BlockId
-from supernet.inventory import Inventory
-from supernet.parts import LayeredAttention
+from supernet.parts import Inventory, LayeredAttention
 
 
 class TableLatency:
@@ -43,6 +45,7 @@ class TableLatency:
             for block in inventory.blocks
             if block.id.kind != TRANSFORMER_LAYER
         }
+        self._saved_ms: dict[tuple[BlockId, ...], float] = {}
         self._layer_ms = {
             attention.layers[0].site: self._by_layers(attention)
             for attention in inventory.attentions
@@ -60,14 +63,34 @@ class TableLatency:
             total += present + follower * (count - 1) if count else absent
         return total + sum(self._layer_ms[site][count] for site, count in layers.items())
 
+    def of_counts(self, counts: NDArray[np.int8]) -> NDArray[np.float64]:
+        """Milliseconds of many architectures at once.
+
+        Args:
+            counts: how often every block runs, ``(architectures, blocks)``, in forward order.
+        """
+        total = np.full(len(counts), self.overhead_ms + self._fixed_ms)
+        layers: dict[BlockId, NDArray[np.int64]] = {}
+        for block, column in zip(self.inventory.by_id, counts.T, strict=True):
+            if block.kind == TRANSFORMER_LAYER:
+                layers[block.site] = layers.get(block.site, 0) + column.astype(np.int64)
+                continue
+            absent, present, follower = self._block_ms[block]
+            total += np.where(column > 0, present + follower * (column - 1), absent)
+        for site, numbers in layers.items():
+            total += np.asarray(self._layer_ms[site])[numbers]
+        return total
+
     def part_ms(self, signature: BlockSignature) -> float:
         """Milliseconds of one part, calibrated."""
         return self.factor * self.table.latency_ms([signature])
 
     def saved_by_removing(self, *blocks: BlockId) -> float:
         """Milliseconds that the base saves without some blocks (their shortcuts, if any, stay)."""
-        full = self.inventory.full()
-        return self(full) - self(full.without(blocks))
+        if blocks not in self._saved_ms:
+            full = self.inventory.full()
+            self._saved_ms[blocks] = self(full) - self(full.without(blocks))
+        return self._saved_ms[blocks]
 
     def fastest(self) -> Architecture:
         """The architecture that takes the least time; what saves none by its removal stays."""

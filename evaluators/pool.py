@@ -86,6 +86,16 @@ class EvaluatorPool:
         self._crew.close()
         self._session.close()
 
+    @property
+    def alive(self) -> int:
+        """Workers that are there and have loaded their model."""
+        return self._dispatcher.workers
+
+    @property
+    def drawn(self) -> int:
+        """Pictures since the pool was opened."""
+        return self._dispatcher.answered
+
     def evaluators(self, spec: EvaluatorSpec) -> Evaluators:
         """The actors as evaluators of one kind; one kind at a time, as each replaces the last."""
         self._dispatcher.forget_durations()
@@ -135,14 +145,17 @@ class Evaluators:
             if len(found[job]) == len(batches[job]):
                 yield jobs[job], reduce(add, (scores for _, scores in sorted(found[job].items())))
 
-    def images(self, architecture: Architecture) -> Iterator[Tensor]:
-        """Pictures of all prompts in their order, a batch at a time; see :meth:`Evaluator.images`.
+    def images(self, architecture: Architecture, rows: range | None = None) -> Iterator[Tensor]:
+        """Pictures of all prompts, or of some of them, in their order, a batch at a time.
+
+        See :meth:`Evaluator.images`.
 
         Raises:
             RuntimeError: if no weights were loaded yet.
             EvaluatorError: if a batch failed on three evaluators.
         """
-        return self._in_order("images", Job(architecture, range(len(self.spec.prompts))))
+        rows = rows if rows is not None else range(len(self.spec.prompts))
+        return self._in_order("images", Job(architecture, rows))
 
     def pairs(self, architecture: Architecture, rows: range) -> Iterator[Pairs]:
         """Latents of some prompts, and the decoder's pictures of them, a batch at a time.

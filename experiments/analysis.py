@@ -16,8 +16,7 @@ from evaluators.latency import TableLatency
 from experiments.unets import ChosenUNet
 from latency_tables import BlockSignature, LatencyTable
 from supernet.architecture import RESNET, SITE_KINDS
-from supernet.inventory import Inventory
-from supernet.parts import Part
+from supernet.parts import Inventory, Part
 
 _NAMES = {"resnet": "ResNet", "cross_attention": "cross-attention", "skip_concat": "concatenation"}
 

@@ -32,7 +32,7 @@ from latency_tables import (
     write_table,
 )
 from supernet.architecture import Architecture
-from supernet.inventory import Inventory
+from supernet.parts import Inventory
 from supernet.supernet import Supernet
 from supernet.tracing import meta_unet
 

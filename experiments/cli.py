@@ -16,6 +16,7 @@ from experiments.commands import (
     analyze,
     bench,
     compare,
+    dashboard,
     distill,
     export,
     forecast,
@@ -56,6 +57,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(export.app, name="export")
 app.command()(compare.compare)
 app.command()(report.report)
+app.command()(dashboard.dashboard)
 app.command()(bench.bench)
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from experiments.unets import ChosenUNet
 from latency_tables import BlockSignature, LatencyRow, LatencyTable, TableError
 from latency_tables.table_files import read_metadata
-from supernet.inventory import Inventory
-from supernet.parts import Part
+from supernet.parts import Inventory, Part
 
 _DIGITS = 2  # of a row: a share of a rounded total is no more certain than the total
 _LEAST_MS = 0.001  # a part without MACs takes some time, too

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from evaluators.pool_events import PoolEvent
+from experiments.json_lines import append_line, read_lines
 from experiments.run_log import RunLog
 
 
@@ -18,8 +18,7 @@ class FaultLog:
 
     def __call__(self, event: PoolEvent) -> None:
         self.log.say(str(event))
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event.to_json()) + "\n")
+        append_line(self.path, event.to_json())
 
 
 def load_faults(path: Path) -> tuple[PoolEvent, ...]:
@@ -28,14 +27,8 @@ def load_faults(path: Path) -> tuple[PoolEvent, ...]:
     Raises:
         ValueError: naming the line that is no event.
     """
-    if not path.exists():
-        return ()
     events = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue  # a line that was cut off when the driver's machine went down
+    for number, value in enumerate(read_lines(path), 1):
         try:
             events.append(PoolEvent.from_json(value))
         except ValueError as error:

@@ -100,7 +100,8 @@ class RayTrainer(Generic[Job]):
             while not fitting.done():
                 _tell(progress, on_progress)
             result = fitting.result()
-        _tell(progress, on_progress)
+        while _tell(progress, on_progress):
+            pass
         progress.shutdown()
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         with result.checkpoint.as_directory() as folder:
@@ -145,13 +146,14 @@ def weights_of(state: Path) -> dict[str, Tensor]:
     }
 
 
-def _tell(progress: Queue, on_progress: OnProgress) -> None:
-    """Pass on what there is to tell; wait a moment for it."""
+def _tell(progress: Queue, on_progress: OnProgress) -> bool:
+    """Pass on one step, for which it waits a moment; whether there was one."""
     try:
         done, figures = progress.get(timeout=0.5)
     except Empty:
-        return
+        return False
     on_progress(done, figures)
+    return True
 
 
 def _train_worker(config: Mapping[str, Any]) -> None:

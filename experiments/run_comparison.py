@@ -11,7 +11,8 @@ from typing import Any
 import plotly.graph_objects as go
 from rich.table import Table
 
-from experiments.report.look import canvas
+from experiments.report.look import INK, canvas
+from experiments.report.tradeoff import Cloud, cloud
 from experiments.run_folder import RunFolder, RunFolderError
 
 
@@ -27,6 +28,7 @@ class RunFigures:
         way: latency by that table in ms and CLIP score, before its first decision and after each.
         front: the same of the points of its front, if it left one.
         result: ``result.json`` of a finished run.
+        cloud: all that it has evaluated, if that was read.
     """
 
     name: str
@@ -36,6 +38,7 @@ class RunFigures:
     way: tuple[tuple[float, float], ...]
     front: tuple[tuple[float, float], ...]
     result: dict[str, Any] | None
+    cloud: Cloud | None = None
 
 
 def read_run(path: Path) -> RunFigures:
@@ -66,29 +69,50 @@ def read_run(path: Path) -> RunFigures:
     )
 
 
+RUN_COLUMNS = (
+    "run",
+    "strategy",
+    "seed",
+    "table",
+    "rounds",
+    "latency (ms)",
+    "CLIP",
+    "CLIP at the end",
+    "parameters (M)",
+    "minutes",
+)
+_TEXTS = 5  # of these columns
+
+
 def runs_table(runs: Sequence[RunFigures]) -> Table:
-    """A line for each; scores are of the search's prompts, and at the end of the comparison's."""
+    """A line for each, of :func:`run_row`."""
     table = Table(title="runs")
-    for column in ("run", "strategy", "seed", "table", "rounds"):
-        table.add_column(column)
-    for column in ("latency (ms)", "CLIP", "CLIP at the end", "parameters (M)", "minutes"):
-        table.add_column(column, justify="right")
+    for i, column in enumerate(RUN_COLUMNS):
+        table.add_column(column, justify="left" if i < _TEXTS else "right")
     for run in runs:
-        (start_ms, start_clip), (end_ms, end_clip) = run.way[0], run.way[-1]
-        result = run.result or {}
-        table.add_row(
-            run.name,
-            run.strategy,
-            str(run.seed),
-            run.table,
-            str(len(run.way) - 1),
-            f"{start_ms:.2f} -> {end_ms:.2f}",
-            f"{start_clip:.4f} -> {end_clip:.4f}",
-            _change(result, "clip", 1, 4),
-            _change(result, "parameters", 1e-6, 2),
-            f"{result['wall_s'] / 60:.1f}" if "wall_s" in result else "",
-        )
+        table.add_row(*run_row(run))
     return table
+
+
+def run_row(run: RunFigures) -> tuple[str, ...]:
+    """What stands in :data:`RUN_COLUMNS`.
+
+    Scores are of the search's prompts, and at the end of the comparison's.
+    """
+    (start_ms, start_clip), (end_ms, end_clip) = run.way[0], run.way[-1]
+    result = run.result or {}
+    return (
+        run.name,
+        run.strategy,
+        str(run.seed),
+        run.table,
+        str(len(run.way) - 1),
+        f"{start_ms:.2f} -> {end_ms:.2f}",
+        f"{start_clip:.4f} -> {end_clip:.4f}",
+        _change(result, "clip", 1, 4),
+        _change(result, "parameters", 1e-6, 2),
+        f"{result['wall_s'] / 60:.1f}" if "wall_s" in result else "",
+    )
 
 
 def _change(result: dict[str, Any], figure: str, scale: float, digits: int) -> str:
@@ -104,6 +128,8 @@ def runs_figure(runs: Sequence[RunFigures]) -> go.Figure:
     tables = sorted({run.table for run in runs})
     for i, run in enumerate(runs):
         color = _COLORS[i % len(_COLORS)]
+        if run.cloud is not None and len(run.cloud.numbers):
+            figure.add_trace(_faint(cloud(run.cloud, f"{run.name}: evaluations", color)))
         name = f"{run.name}: {run.strategy}, seed {run.seed}"
         name += f", {run.table}" if len(tables) > 1 else ""
         figure.add_trace(_trace(name, run.way, color, "solid", "circle"))
@@ -115,7 +141,12 @@ def runs_figure(runs: Sequence[RunFigures]) -> go.Figure:
 
 
 # Okabe and Ito's, which differ for every kind of sight.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
+
+
+def _faint(trace: go.Scatter | go.Scattergl) -> go.Scatter | go.Scattergl:
+    """Behind the ways, and not in the legend beside each of them."""
+    return trace.update(opacity=0.35, showlegend=False)
 
 
 def _trace(

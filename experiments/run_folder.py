@@ -9,9 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from experiments.experiment import Experiment, ExperimentError, load_experiment
 from search.state import write_atomically
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment  # imports torch, which paths do without
 
 
 class RunFolderError(ValueError):
@@ -55,6 +58,8 @@ class ExperimentFolder(ABC):
             RunFolderError: if the folder has content and is not to be overwritten, or is to be
                 overwritten but does not look like a run or is in use.
         """
+        from experiments.experiment import ExperimentError
+
         if not self.path.exists():
             return
         if not self.path.is_dir():
@@ -106,6 +111,8 @@ class ExperimentFolder(ABC):
         Raises:
             RunFolderError: if nothing of this kind is.
         """
+        from experiments.experiment import load_experiment
+
         if not self.experiment.exists():
             raise RunFolderError(f"{self.path}: is no run folder (it has no experiment.toml)")
         experiment = load_experiment(self.experiment)
@@ -137,12 +144,17 @@ class RunFolder(ExperimentFolder):
         self.evaluations = path / "evaluations.db"
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
+        self.round_samples = self.samples / "rounds"
         self.unet = path / "unet"
         self.spec = path / "spec.json"
         self.result = path / "result.json"
         self.report = path / "report.html"
         self.faults = path / "faults.jsonl"
+        self.curves = path / "training.jsonl"
+        self.live = path / "live.json"
+        self.tensorboard = path / "tensorboard"
         self.front = path / "front.json"
+        self.inventory = path / "inventory.json"
 
     def _made(self) -> tuple[Path, ...]:
         return (
@@ -157,7 +169,11 @@ class RunFolder(ExperimentFolder):
             self.report,
             self.log,
             self.faults,
+            self.curves,
+            self.live,
+            self.tensorboard,
             self.front,
+            self.inventory,
         )
 
     def check_finished(self) -> None:

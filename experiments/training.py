@@ -17,6 +17,7 @@ from experiments.progress import OnProgress
 from experiments.scaling import ScalingSettings
 from experiments.sections import SupernetTraining, TrainingSection
 from experiments.trainer import SupernetTrainer, TrainingJob, local_trainer, training_data
+from experiments.training_log import TrainingLog
 from search.evaluations import unseen
 from search.evolution import Track
 from supernet.architecture import Architecture
@@ -74,6 +75,7 @@ class RoundTrainer:
         growth: how added copies begin.
         folder: for the weights, ``round-1.safetensors`` and so on.
         track: opens progress displays.
+        log: keeps how the trainings go.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class RoundTrainer:
         growth: Growth,
         folder: Path,
         track: Track,
+        log: TrainingLog,
     ) -> None:
         self.trainer = trainer
         self.start = start
@@ -93,6 +96,7 @@ class RoundTrainer:
         self.growth = growth
         self.folder = folder
         self.track = track
+        self.log = log
         self._rounds = 0
 
     def train(self, round_: int, architecture: Architecture) -> Mapping[str, Tensor]:
@@ -124,6 +128,7 @@ class RoundTrainer:
         before = self._file(f"{earlier}.training")
         steps = job.settings.steps
         with self.track(f"{name}: training", steps) if steps else nullcontext(unseen) as told:
+            told = self.log.following(name, job.settings, told)
             weights = self.trainer.train(job, state, before if before.exists() else None, told)
         save_tensors(finished, weights, {})
         before.unlink(missing_ok=True)

@@ -22,7 +22,8 @@ from supernet.architecture import (
     UNetConfig,
     granularity_of,
 )
-from supernet.inventory import GUIDED_BATCH, Inventory, take_inventory, unet_config
+from supernet.inventory import GUIDED_BATCH, take_inventory, unet_config
+from supernet.parts import Inventory
 from supernet.spec import Spec, read_spec
 
 CONFIGS = Path(__file__).parent / "configs"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from supernet.architecture import MAX_MULTIPLICITY, Architecture, BlockId
 from supernet.block_groups import BlockGroup, find_group
-from supernet.growth import Growth
-from supernet.inventory import Inventory
+from supernet.parts import Inventory
+
+if TYPE_CHECKING:
+    from supernet.growth import Growth  # imports torch, which decisions are read without
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from functools import cached_property
 from evaluators.latency import TableLatency
 from supernet.activations import PeakActivations
 from supernet.architecture import Architecture
-from supernet.inventory import Inventory
+from supernet.parts import Inventory
 
 Measure = Callable[[Architecture], float]
 

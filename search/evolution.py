@@ -225,8 +225,8 @@ class Evolution:
         actions = self._fitting_additions()
         with self.track(f"round {round_}: evaluating actions", 1 + len(actions)) as on_progress:
             race = Race(self.evaluations, current, self.demands, self.settings, self.batch_size)
-            candidates = race.enter(current, actions, on_progress)
-        worthwhile = race.worthwhile(candidates)
+            race.on_rung = lambda figures: on_progress(len(race.alone), figures)
+            worthwhile = race.worthwhile(race.enter(current, actions, on_progress))
         target_ms = self.settings.target_ms
         taken = choose_additions(worthwhile, current, self.demands, target_ms)
         after = apply_all((candidate.action for candidate in taken), current)

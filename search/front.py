@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from search.state import StateError, write_atomically
 from supernet.architecture import Architecture, BlockId
@@ -97,9 +98,10 @@ class Front:
             ) from error
 
 
-def not_beaten(
-    scores: Mapping[Architecture, float], ms: Mapping[Architecture, float]
-) -> list[Architecture]:
+_Key = TypeVar("_Key")
+
+
+def not_beaten(scores: Mapping[_Key, float], ms: Mapping[_Key, float]) -> list[_Key]:
     """Those that no other one equals or beats in both, fastest first; of equal ones, the first."""
     best = -math.inf
     found = []

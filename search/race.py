@@ -25,7 +25,7 @@ from supernet.architecture import Architecture
 from supernet.growth import Growth
 
 Latency = Callable[[Architecture], float]
-OnRung = Callable[[Architecture, dict[str, float]], None]
+OnRung = Callable[[dict[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Race:
     Attributes:
         alone: every action as it was judged by itself.
         ranking: what removals are ordered by.
-        on_rung: told of what is drawn next, and on top of which architecture.
+        on_rung: told, before each drawing, how many actions are ``open``, on how many ``prompts``
+            they are judged next, and how many others are ``decided``, for the time being.
 
     Raises:
         ValueError: see :meth:`Evaluations.first`.
@@ -85,9 +86,9 @@ class Race:
         batch_size: int,
     ) -> None:
         self.alone: dict[Action, Candidate] = {}
-        self.on_rung: OnRung = lambda reduced, figures: None
+        self.on_rung: OnRung = lambda figures: None
         self._evaluations = evaluations
-        self._current = self._reduced = current
+        self._current = current
         self._latency = latency
         self._settings = settings
         self._rungs = settings.race.rungs(evaluations.prompts, batch_size)
@@ -100,7 +101,6 @@ class Race:
         self, current: Architecture, actions: Sequence[Action], on_progress: OnProgress = unseen
     ) -> list[Candidate]:
         """Judge actions on top of an architecture, by the prompts of the first rung."""
-        self._reduced = current
         for action in actions:
             pair = judged_by(action, current, self._settings.growth)
             delta_ms = self._latency(action.apply(current)) - self._latency(current)
@@ -151,7 +151,8 @@ class Race:
         self, actions: Sequence[Action], count: int, on_progress: OnProgress = unseen
     ) -> list[Candidate]:
         """The actions, judged on the first ``count`` prompts."""
-        self.on_rung(self._reduced, {"in the race": len(actions), "prompts": count})
+        decided = len(self._runners) - len(actions)
+        self.on_rung({"open": len(actions), "decided": decided, "prompts": count})
         runners = [self._runners[action] for action in actions]
         wanted = [each for runner in runners for each in (runner.before, runner.after)]
         known = self._evaluations.first(count, wanted, on_progress)

@@ -183,7 +183,9 @@ class Round:
 
     def race(self) -> Race:
         """A new race of removals."""
-        return Race(self, self.current, self.latency, self.settings, self.batch_size)
+        race = Race(self, self.current, self.latency, self.settings, self.batch_size)
+        race.on_rung = lambda figures: self.on_progress(self.spent, figures)
+        return race
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from supernet.architecture import RESNET, Architecture, BlockId
-from supernet.inventory import Inventory
+from supernet.parts import Inventory
 from supernet.tracing import example_inputs, meta_unet
 
 _REST = ""  # outside of all modules that are told apart

@@ -5,7 +5,6 @@ a state on disk that an interrupted training goes on from.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -125,7 +124,7 @@ class Optimization:
         self.scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         for group in optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * _lr_factor(step, self.settings)
+            group["lr"] = self.settings.rate(step)
         self.scaler.step(optimizer)
         self.scaler.update()
         if self.ema is not None:
@@ -163,12 +162,3 @@ def _optimizer(
         return torch.optim.Adafactor(parameters, lr=rate, weight_decay=decay, foreach=False)
     betas = (0.9, settings.adam_beta2)
     return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True)
-
-
-def _lr_factor(step: int, settings: OptimizationSettings) -> float:
-    """Linear warm-up, then constant or a half cosine down to zero at the last step."""
-    warm = min(1.0, (step + 1) / max(settings.warmup_steps, 1))
-    if settings.schedule == "constant":
-        return warm
-    phase = math.pi * step / max(settings.steps, 1)
-    return warm * 0.5 * (1 + math.cos(phase))

@@ -19,8 +19,7 @@ from supernet.architecture import (
     BlockId,
     granularity_of,
 )
-from supernet.inventory import Inventory, take_inventory, unet_config
-from supernet.parts import Block
+from supernet.parts import Block, Inventory
 
 SPEC_VERSION = 2
 _FIRST_VERSION = 1
@@ -153,6 +152,11 @@ class Spec(_Value):
         Raises:
             ArchitectureError: if the base has no such block, or it cannot run that often.
         """
+        from supernet.inventory import (  # specs are written without torch
+            take_inventory,
+            unet_config,
+        )
+
         counts = {BlockId.parse(text): count for text, count in self.multiplicities.items()}
         inventory = take_inventory(unet_config(self.base), granularity=granularity_of(counts))
         return inventory.full().with_multiplicities(counts)

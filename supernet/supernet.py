@@ -10,7 +10,8 @@ from torch import nn
 
 from supernet.architecture import Architecture, ArchitectureError, Granularity, granularity_of
 from supernet.growth import copies_of
-from supernet.inventory import Inventory, take_inventory, unet_config
+from supernet.inventory import take_inventory, unet_config
+from supernet.parts import Inventory
 from supernet.standalone_unet import BlockChain, changes_shape, skipped
 from supernet.unet_blocks import find_block, replace_block
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -56,6 +57,17 @@ class OptimizationSettings(BaseModel):
                 "make it a multiple of accumulation"
             )
         return self
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, the first of which is 0.
+
+        Linear warm-up, then constant or a half cosine down to zero at the last step.
+        """
+        warm = min(1.0, (step + 1) / max(self.warmup_steps, 1))
+        if self.schedule == "constant":
+            return self.learning_rate * warm
+        phase = math.pi * step / max(self.steps, 1)
+        return self.learning_rate * (warm * 0.5 * (1 + math.cos(phase)))
 
 
 class TrainingSettings(OptimizationSettings):

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 BENCHMARKS = (
+    "dashboard",
     "decoder",
     "distill",
     "evaluator",

@@ -29,7 +29,8 @@ from search.store import EvaluationStore
 from search.strategies import STRATEGIES
 from supernet.architecture import Architecture, BlockId
 from supernet.block_groups import Grouping, block_groups
-from supernet.inventory import Inventory, take_inventory
+from supernet.inventory import take_inventory
+from supernet.parts import Inventory
 
 _GROUPS: tuple[Grouping, ...] = ("layer", "stage")
 _PROMPTS = 256

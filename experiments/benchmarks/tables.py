@@ -40,7 +40,7 @@ from latency_tables import (
 )
 from latency_tables.registry import SHIPPED
 from supernet.architecture import Architecture
-from supernet.inventory import Inventory
+from supernet.parts import Inventory
 
 _SEED = 0
 _CALIBRATION = 8

@@ -36,8 +36,8 @@ from experiments.unets import ChosenUNet, choose_unet
 from supernet.architecture import Architecture
 from supernet.batches import Batch, Batches
 from supernet.block_dropping import BlockDropping
-from supernet.inventory import Inventory
 from supernet.loss import add_noise, denoising_loss, draw_noise, predict
+from supernet.parts import Inventory
 from supernet.robust_training import train
 from supernet.supernet import Supernet
 from supernet.tracing import example_inputs

@@ -12,8 +12,8 @@ def bench(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="decoder, distill, evaluator, export, paper, racing, robustness, scale, search, "
-            "strategies, supernet, tables, train or world"
+            help="dashboard, decoder, distill, evaluator, export, paper, racing, robustness, "
+            "scale, search, strategies, supernet, tables, train or world"
         ),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="every benchmark")] = False,

@@ -46,6 +46,7 @@ from experiments.decoder.trainer import (
 from experiments.fault_log import FaultLog
 from experiments.progress import track
 from experiments.run_log import RunLog
+from experiments.training_log import TrainingLog
 from search.state import write_atomically
 from supernet.checkpoint import load_tensors, save_tensors
 
@@ -167,6 +168,7 @@ def _train_stored(
         ray_session(section.workers, address) if section.on_ray else nullcontext(),
         track(log.console, "training the decoder", job.settings.steps) as told,
     ):
+        told = TrainingLog(folder.curves).following("decoder", job.settings, told)
         return open_trainer(stored, section).train(job, folder.training, None, told)
 
 
@@ -187,6 +189,7 @@ def _train_streamed(
     )
     trainer = DecoderTrainer(parts.pipeline.vae, streamed)
     with track(log.console, "training on streamed pairs", job.settings.steps) as told:
+        told = TrainingLog(folder.curves).following("decoder", job.settings, told)
         return trainer.train(job, folder.training, None, told)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from experiments.against_base import HEADINGS, changes, conditions, side_by_side
 from experiments.export.source import ExportSource
-from experiments.report.sample_files import load_samples, sample_name
+from experiments.report.data import picture_name
+from experiments.report.sample_files import load_samples
 
 _SHOWN = 4  # pictures of each UNet
 _FRONT_MATTER = """\
@@ -88,7 +89,7 @@ def _pictures(source: ExportSource) -> Iterator[str]:
     yield "## Pictures\n"
     rows = zip(*(samples.captions[:_SHOWN] for samples in sets), strict=True)
     pictures = (
-        (captions[0], *(f"![](samples/{sample_name(s.title, i)})" for s in sets))
+        (captions[0], *(f"![](samples/{picture_name(s.title, i)})" for s in sets))
         for i, captions in enumerate(rows)
     )
     yield from _markdown_table(("prompt", *(s.title for s in sets)), pictures)

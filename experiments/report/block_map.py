@@ -32,7 +32,16 @@ from experiments.report.u_layout import (
 )
 from search.decision import Candidate, Decision
 from supernet.architecture import SITE_KINDS, BlockId
+from supernet.parts import Inventory
 
+# What cells may be coloured by, in words for a button.
+COLORINGS = {
+    "kind": "block kind",
+    "clip_given": "CLIP it gives",
+    "saved_ms": "latency it takes",
+    "value": "value",
+}
+_UNITS = {"clip_given": "CLIP score", "saved_ms": "ms", "value": "CLIP per ms"}
 _CELL_TRACES = list(range(len(SITE_KINDS)))  # the first ones of the figure
 NEVER_SCORED = "rgba(125, 133, 144, 0.45)"
 
@@ -47,12 +56,14 @@ class Fate:
         base_count: the same in the base.
         round: of the last decision that changed it; None if none did.
         score: the last candidate that was about it, and its round; None if there was none.
+        saved_ms: what the base saves without it.
     """
 
     count: int
     base_count: int
     round: int | None
     score: tuple[int, Candidate] | None
+    saved_ms: float
 
     @property
     def clip_given(self) -> float:
@@ -80,17 +91,28 @@ def fates(latency: TableLatency, decisions: Sequence[Decision]) -> dict[BlockId,
     }
     return {
         site: Fate(
-            sum(last[block] for block in blocks), len(blocks), changed.get(site), scores.get(site)
+            sum(last[block] for block in blocks),
+            len(blocks),
+            changed.get(site),
+            scores.get(site),
+            latency.saved_by_removing(*blocks),
         )
         for site, blocks in last.sites.items()
     }
 
 
-def block_map(latency: TableLatency, decisions: Sequence[Decision]) -> go.Figure:
-    """The blocks in their U, coloured by kind, or by the CLIP score or value of each.
+def block_map(
+    latency: TableLatency, decisions: Sequence[Decision], coloring: str | None = None
+) -> go.Figure:
+    """The blocks in their U, coloured by kind, or by the CLIP score, latency or value of each.
 
     Removed blocks are hollow with a dashed outline, doubled ones are marked ×2, and both bear the
-    round of the decision.
+    round of the decision. Every cell's ``customdata`` is its block.
+
+    Args:
+        latency: by a table.
+        decisions: so far, in order.
+        coloring: one of :data:`COLORINGS`; None for buttons that choose.
     """
     fate = fates(latency, decisions)
     rows = u_rows(latency.inventory)
@@ -106,12 +128,24 @@ def block_map(latency: TableLatency, decisions: Sequence[Decision]) -> go.Figure
         shapes=[*u_lines(rows), *(dashed_outline(cell) for cell in removed)],
         annotations=[stage_label(row) for row in rows],
         coloraxis={"colorscale": "Cividis", "showscale": False, "colorbar": _colorbar()},
-        updatemenus=[_colorings(cells, fate)] if decisions else [],
         legend={"y": 0, "yanchor": "top"},
     )
     figure.update_xaxes(visible=False, fixedrange=True)
     figure.update_yaxes(visible=False, fixedrange=True)
+    if coloring is not None:
+        _apply(figure, *_coloring(coloring, cells, fate))
+    elif decisions:
+        figure.update_layout(updatemenus=[_buttons(cells, fate)])
     return figure
+
+
+def _apply(figure: go.Figure, traces: dict[str, Any], layout: dict[str, Any]) -> None:
+    """What a button does."""
+    for name, value in traces.items():
+        for i in _CELL_TRACES:
+            figure.data[i][name] = value[i] if isinstance(value, list) else value
+    for name, value in layout.items():
+        figure.layout[name] = value
 
 
 def _cells(
@@ -129,6 +163,7 @@ def _cells(
         textangle=0,
         constraintext="none",
         insidetextfont={"size": 13, "color": _text_colors(cells, fate)},
+        customdata=[str(cell.block) for cell in cells],
         hovertext=[_describe(latency, cell.block, fate[cell.block]) for cell in cells],
         hoverinfo="text",
         showlegend=False,
@@ -153,12 +188,11 @@ def _describe(latency: TableLatency, block: BlockId, fate: Fate) -> str:
     inventory = latency.inventory
     blocks = inventory.full().sites[block]
     signature = inventory.by_id[blocks[0]].part.signature
-    parameters = inventory.parameters(inventory.full())
-    parameters -= inventory.parameters(inventory.full().without(blocks))
+    parameters = _parameters(inventory, blocks)
     lines = [
         f"<b>{block}</b>",
         f"{signature.in_channels} to {signature.out_channels} channels",
-        f"{latency.saved_by_removing(*blocks):.2f} ms, {parameters:,} parameters",
+        f"{fate.saved_ms:.2f} ms, {parameters:,} parameters",
     ]
     if fate.round is not None:
         lines.append(f"{_now(fate)} in round {fate.round}")
@@ -175,6 +209,16 @@ def _describe(latency: TableLatency, block: BlockId, fate: Fate) -> str:
     )
 
 
+def _parameters(inventory: Inventory, blocks: Sequence[BlockId]) -> int:
+    """That the base loses without the blocks of one place."""
+    first = inventory.by_id[blocks[0]]
+    if first.id.layer is not None:
+        [attention] = [each for each in inventory.attentions if each.layers[0] == first.id]
+        return attention.part.parameters
+    kept = 0 if first.remainder is None else first.remainder.parameters
+    return first.part.parameters - kept
+
+
 def _now(fate: Fate) -> str:
     if fate.base_count > 1:
         return f"{fate.count} of {fate.base_count} transformer layers, last changed"
@@ -189,13 +233,22 @@ def _text_colors(cells: Sequence[Cell], fate: dict[BlockId, Fate]) -> list[str]:
     return ["#ffffff" if fate[cell.block].count else INK for cell in cells]
 
 
-def _colorings(cells: dict[str, list[Cell]], fate: dict[BlockId, Fate]) -> dict[str, Any]:
-    """The buttons that colour the cells by kind, CLIP score or value."""
+def _coloring(
+    coloring: str, cells: dict[str, list[Cell]], fate: dict[BlockId, Fate]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What changes in the cells' traces and in the layout to colour by one of the colorings."""
+    if coloring != "kind":
+        return _by_number(cells, fate, coloring), _scale(_UNITS[coloring])
     by_kind = {
         "marker.color": [_kind_colors(kind, cells[kind], fate) for kind in SITE_KINDS],
         "marker.coloraxis": None,
         "insidetextfont.color": [_text_colors(cells[kind], fate) for kind in SITE_KINDS],
     }
+    return by_kind, {"showlegend": True, "coloraxis.showscale": False}
+
+
+def _buttons(cells: dict[str, list[Cell]], fate: dict[BlockId, Fate]) -> dict[str, Any]:
+    """The buttons that choose one of the colorings."""
     return {
         "type": "buttons",
         "direction": "right",
@@ -208,15 +261,14 @@ def _colorings(cells: dict[str, list[Cell]], fate: dict[BlockId, Fate]) -> dict[
         "bordercolor": INK,
         "font": {"color": "#1c2127"},  # the active button is near white in any page
         "buttons": [
-            _button("block kind", by_kind, {"showlegend": True, "coloraxis.showscale": False}),
-            _button("CLIP it gives", _by_number(cells, fate, "clip_given"), _scale("CLIP score")),
-            _button("value", _by_number(cells, fate, "value"), _scale("CLIP per ms")),
+            {
+                "label": label,
+                "method": "update",
+                "args": [*_coloring(coloring, cells, fate), _CELL_TRACES],
+            }
+            for coloring, label in COLORINGS.items()
         ],
     }
-
-
-def _button(label: str, traces: dict[str, Any], layout: dict[str, Any]) -> dict[str, Any]:
-    return {"label": label, "method": "update", "args": [traces, layout, _CELL_TRACES]}
 
 
 def _scale(title: str) -> dict[str, Any]:
@@ -234,11 +286,20 @@ def _by_number(
     numbers = [
         [getattr(fate[cell.block], attribute) for cell in cells[kind]] for kind in SITE_KINDS
     ]
+    finite = [n for row in numbers for n in row if math.isfinite(n)]
     return {
         "marker.color": [[n if math.isfinite(n) else NEVER_SCORED for n in row] for row in numbers],
         "marker.coloraxis": "coloraxis",
-        "insidetextfont.color": None,  # plotly picks what contrasts with the cell
+        "insidetextfont.color": [[_contrast(n, finite) for n in row] for row in numbers],
     }
+
+
+def _contrast(number: float, all_numbers: Sequence[float]) -> str:
+    """Dark on the upper end of Cividis, which is yellow; light on the rest."""
+    if not math.isfinite(number):
+        return INK
+    least, most = min(all_numbers), max(all_numbers)
+    return "#1b2129" if number > least + 0.6 * (most - least) else "#ffffff"
 
 
 def _colorbar() -> dict[str, Any]:

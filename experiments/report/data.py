@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from evaluators.latency import TableLatency
 from evaluators.pool_events import PoolEvent
+from experiments.live import Live
+from experiments.report.tradeoff import Cloud
+from experiments.training_log import TrainingPoint
 from search.decision import Decision
 from search.front import FrontPoint
 from supernet.architecture import Architecture
-from supernet.inventory import Inventory
+from supernet.parts import Inventory
+
+if TYPE_CHECKING:
+    from torch import Tensor  # figures are drawn without it
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class SampleSet:
     clip_scores: tuple[float, ...]
 
 
+def picture_name(title: str, number: int) -> str:
+    """The file of one picture of a set."""
+    return f"{title.replace(' ', '-')}-{number:02d}.png"
+
+
 @dataclass(frozen=True)
 class ReportData:
     """A search, finished or under way.
@@ -43,12 +53,18 @@ class ReportData:
         latency: by the table of the objective, in ms of one UNet pass.
         target_ms: latency to reach.
         samples: of the UNets to be compared, all for the same prompts from the same noise.
+        others: what it evaluated besides, whatever came of it.
+        best: of all evaluations, what no other one beats in both, fastest first.
+        round_samples: like ``samples``, of the base and of what every round ended with.
         result: figures of the finished search: ``unet_ms_before`` and ``unet_ms_after``
             (measured), ``clip_before``, ``clip_after``, ``caption_accuracy_before``,
             ``caption_accuracy_after`` and ``wall_s``; None while it runs.
         commands: command lines that repeat the run.
         faults: what happened to its workers, in order.
         front: what it went on to beyond its target, fastest first.
+        curves: how its trainings went.
+        live: what it does at the moment; None if it is not running.
+        conditions: what its figures are of, in lines for people.
     """
 
     title: str
@@ -61,6 +77,12 @@ class ReportData:
     commands: tuple[str, ...]
     faults: tuple[PoolEvent, ...] = ()
     front: tuple[FrontPoint, ...] = ()
+    others: Cloud | None = None
+    best: Cloud | None = None
+    round_samples: tuple[SampleSet, ...] = ()
+    curves: tuple[TrainingPoint, ...] = ()
+    live: Live | None = None
+    conditions: tuple[str, ...] = ()
 
     @property
     def base(self) -> Architecture:

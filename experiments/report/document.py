@@ -25,16 +25,21 @@ def document(
         sections: HTML of all of them, by :func:`section`.
         scripts: HTML at its end.
     """
-    colors = "".join(f"--{kind}: {color};" for kind, color in KIND_COLORS.items())
     return _template("page.html").substitute(
         title=escape(title),
         table=escape(table),
-        style=_template("page.css").substitute(kind_colors=colors),
+        style=style(),
         summary=summary,
         links="\n".join(f'<a href="#{anchor}">{text}</a>' for anchor, text in links.items()),
         sections=sections,
         scripts=scripts,
     )
+
+
+def style() -> str:
+    """The style sheet of all pages."""
+    colors = "".join(f"--{kind}: {color};" for kind, color in KIND_COLORS.items())
+    return _template("page.css").substitute(kind_colors=colors)
 
 
 def section(anchor: str, heading: str, body: str) -> str:

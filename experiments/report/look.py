@@ -24,6 +24,7 @@ TARGET, FRONT = "#009E73", "#E69F00"
 INK = "#7d8590"
 FAINT = "rgba(125, 133, 144, 0.25)"
 CLEAR = "rgba(0, 0, 0, 0)"
+FAINT_MARK = "rgba(125, 133, 144, 0.55)"
 
 
 def canvas(height: int, **layout: Any) -> go.Figure:
@@ -62,3 +63,12 @@ def value_text(value: float) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     return f"{value:+.1e}".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """``1 h 12 min``, ``9 min 3 s`` or ``40 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

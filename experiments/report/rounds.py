@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 
 from experiments.report.look import KIND_LETTERS, kind_of, signed, value_text
@@ -12,21 +12,38 @@ _HEAD = """<thead><tr><th scope="col">action</th><th scope="col">ΔCLIP, 95 % in
 <th scope="col">prompts</th><th scope="col">ΔLatency, ms</th><th scope="col">value, CLIP per ms</th>
 <th scope="col">executed</th></tr></thead>"""
 
-
-def round_details(decisions: Sequence[Decision]) -> str:
-    """A ``<details>`` for every decision, the last one open."""
-    return "".join(_details(decision, decision is decisions[-1]) for decision in decisions)
+_LEFT_OUT = """The table of this round's candidates is left out, so that the page stays one to mail:
+they are in <code>decisions.jsonl</code>, and <code>evounet dashboard</code> shows them."""
 
 
-def _details(decision: Decision, is_open: bool) -> str:
+def round_details(decisions: Sequence[Decision], tables: Collection[int] | None = None) -> str:
+    """A ``<details>`` for every decision, the last one open.
+
+    Args:
+        decisions: in order.
+        tables: rounds whose candidates are all listed; those of all rounds by default.
+    """
+    return "".join(
+        _details(each, each is decisions[-1], tables is None or each.round in tables)
+        for each in decisions
+    )
+
+
+def _details(decision: Decision, is_open: bool, with_table: bool) -> str:
     lines = "".join(f"<li>{escape(line)}</li>" for line in decision.explain())
+    table = _table(decision) if with_table else f'<p class="empty">{_LEFT_OUT}</p>'
+    return (
+        f"<details{' open' if is_open else ''}><summary>{_headline(decision)}</summary>"
+        f'<ul class="explanation">{lines}</ul>{table}</details>'
+    )
+
+
+def _table(decision: Decision) -> str:
     rows = "".join(_row(c, c.action in decision.taken) for c in _executed_first(decision))
     label = f"Candidates of round {decision.round}: executed ones first, then by value"
     return (
-        f"<details{' open' if is_open else ''}><summary>{_headline(decision)}</summary>"
-        f'<ul class="explanation">{lines}</ul>'
         f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">'
-        f"<table><caption>{label}</caption>{_HEAD}<tbody>{rows}</tbody></table></div></details>"
+        f"<table><caption>{label}</caption>{_HEAD}<tbody>{rows}</tbody></table></div>"
     )
 
 

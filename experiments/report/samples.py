@@ -12,7 +12,9 @@ from torch import Tensor
 
 from experiments.report.data import SampleSet
 
-LONGEST_SIDE = 192  # px; larger pictures are embedded smaller, so that a report stays one to mail
+# px; larger pictures are embedded smaller and as JPEG, so that a report stays one to mail
+LONGEST_SIDE = 192
+_JPEG_QUALITY = 88
 
 
 def sample_grid(sets: Sequence[SampleSet]) -> str:
@@ -23,6 +25,30 @@ def sample_grid(sets: Sequence[SampleSet]) -> str:
     """
     cards = "".join(_card(sets, i) for i in range(len(sets[0].captions)))
     return f'<div class="cards">{cards}</div>'
+
+
+def round_strip(sets: Sequence[SampleSet]) -> str:
+    """A row for every prompt, with the picture of each round beside that of the round before.
+
+    Args:
+        sets: see :func:`sample_grid`; the base first.
+    """
+    rows = "".join(_strip(sets, i) for i in range(len(sets[0].captions)))
+    return (
+        '<p class="lead">The first prompts of the search, as each round has scored them with its '
+        "own weights.</p>"
+        '<div class="strips scroll" role="region" aria-label="From round to round" tabindex="0">'
+        f"{rows}</div>"
+    )
+
+
+def _strip(sets: Sequence[SampleSet], i: int) -> str:
+    pictures = "".join(_picture(samples, i) for samples in sets)
+    caption = escape(sets[0].captions[i])
+    return (
+        f'<figure class="strip"><figcaption>{caption}</figcaption>'
+        f'<div class="pictures">{pictures}</div></figure>'
+    )
 
 
 def _card(sets: Sequence[SampleSet], i: int) -> str:
@@ -43,10 +69,12 @@ def _picture(samples: SampleSet, i: int) -> str:
 
 
 def _data_uri(image: Tensor) -> str:
-    """A PNG of a (3, h, w) image in [0, 1]."""
+    """A (3, h, w) image in [0, 1] as a PNG, or as a JPEG where it has to be smaller."""
     levels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     picture = Image.fromarray(levels)
-    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    file, kind = io.BytesIO(), "png"
+    if max(picture.size) > LONGEST_SIDE:
+        picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        kind = "jpeg"
+    picture.save(file, kind, optimize=True, quality=_JPEG_QUALITY)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from experiments.report.look import (
+    FAINT_MARK,
     FRONT,
     GROUP,
     INK,
@@ -27,23 +31,49 @@ from supernet.architecture import SITE_KINDS
 
 Scored = tuple[Decision, Candidate]
 
+MANY = 1000  # marks from which on the graphics card draws them
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Architectures that were evaluated, whatever came of it.
+
+    Attributes:
+        numbers: by which they are told apart.
+        latency_ms: of each.
+        clip: mean CLIP score of each.
+    """
+
+    numbers: NDArray[np.int32]
+    latency_ms: NDArray[np.float64]
+    clip: NDArray[np.float64]
+
 
 def tradeoff(
     decisions: Sequence[Decision],
-    target_ms: float,
+    target_ms: float | None,
     table: str,
     front: Sequence[FrontPoint] = (),
+    others: Cloud | None = None,
+    best: Cloud | None = None,
 ) -> go.Figure:
     """Every candidate of every decision, the path through the decisions, target and front.
 
+    Every mark bears what it stands for as its ``customdata``: ``r2 -resnet mid/0``, ``before r1``,
+    ``after r2``, ``point 3`` or a number of ``others``.
+
     Args:
-        decisions: at least one, in order.
-        target_ms: latency to reach.
+        decisions: in order.
+        target_ms: latency to reach; None where the table is not the one that has to be kept to.
         table: name of the latency table, for the axis.
         front: what the search went on to beyond its target, fastest first.
+        others: what else was evaluated.
+        best: of all that was evaluated, what nothing else beats in both, fastest first.
     """
     scored = [(decision, c) for decision in decisions for c in decision.candidates]
     figure = canvas(480)
+    if others is not None and len(others.numbers):
+        figure.add_trace(cloud(others, "other evaluations", FAINT_MARK))
     for kind in (*SITE_KINDS, GROUP):
         of_kind = [(d, c) for d, c in scored if kind_of(c.action) == kind]
         if of_kind or kind != GROUP:
@@ -51,11 +81,23 @@ def tradeoff(
             figure.add_trace(_candidates(kind, of_kind))
     if front:
         figure.add_trace(_front(front))
-    figure.add_trace(_rings([(d, c) for d, c in scored if c.action in d.taken]))
-    figure.add_trace(_trainings(decisions))
-    figure.add_trace(_steps(decisions))
-    figure.add_trace(_round_names(decisions))
-    figure.add_trace(_ends(decisions[0], decisions[-1]))
+    elif best is not None and len(best.numbers):
+        figure.add_trace(_best(best))
+    if decisions:
+        figure.add_trace(_rings([(d, c) for d, c in scored if c.action in d.taken]))
+        figure.add_trace(_trainings(decisions))
+        figure.add_trace(_steps(decisions))
+        figure.add_trace(_round_names(decisions))
+        figure.add_trace(_ends(decisions[0], decisions[-1]))
+    if target_ms is not None:
+        mark_target(figure, target_ms)
+    figure.update_xaxes(title=f"UNet latency (ms)<br><sup>table {escape(table)}</sup>")
+    figure.update_yaxes(title="CLIP score")
+    return figure
+
+
+def mark_target(figure: go.Figure, target_ms: float) -> None:
+    """A dashed line at the latency to reach."""
     figure.add_vline(
         x=target_ms,
         line={"color": TARGET, "width": 2, "dash": "dash"},
@@ -66,9 +108,20 @@ def tradeoff(
             "yanchor": "bottom",
         },
     )
-    figure.update_xaxes(title=f"UNet latency (ms)<br><sup>table {escape(table)}</sup>")
-    figure.update_yaxes(title="CLIP score")
-    return figure
+
+
+def cloud(points: Cloud, name: str, color: str) -> go.Scatter | go.Scattergl:
+    """A small mark for every architecture, in one colour."""
+    kind = go.Scattergl if len(points.numbers) > MANY else go.Scatter
+    return kind(
+        name=name,
+        mode="markers",
+        x=points.latency_ms,
+        y=points.clip,
+        marker={"color": color, "size": 5},
+        customdata=points.numbers,
+        hovertemplate="evaluation %{customdata}<br>CLIP %{y:.4f} at %{x:.2f} ms<extra></extra>",
+    )
 
 
 def _legend_entry(kind: str) -> go.Scatter:
@@ -91,6 +144,7 @@ def _candidates(kind: str, scored: Sequence[Scored]) -> go.Scatter:
             "line": {"width": 1.8, "color": KIND_COLORS[kind]},
             "symbol": [filled if c.distinguishable else f"{filled}-open" for _, c in scored],
         },
+        customdata=[f"r{decision.round} {candidate.action}" for decision, candidate in scored],
         hovertext=[_describe(decision, candidate) for decision, candidate in scored],
         hoverinfo="text",
     )
@@ -118,12 +172,25 @@ def _front(points: Sequence[FrontPoint]) -> go.Scatter:
         y=[point.clip for point in points],
         line={"color": FRONT, "width": 2, "shape": "hv"},
         marker={"color": FRONT, "size": 8, "symbol": "triangle-up"},
+        customdata=[f"point {number}" for number in range(1, len(points) + 1)],
         hovertext=[
             f"<b>point {number} of the front</b><br>CLIP {point.clip:.4f} at "
             f"{point.latency_ms:.2f} ms<br>evounet export RUN --point {number}"
             for number, point in enumerate(points, start=1)
         ],
         hoverinfo="text",
+    )
+
+
+def _best(points: Cloud) -> go.Scatter:
+    """A staircase like the front's; scores are of the weights of different rounds."""
+    return go.Scatter(
+        name="best so far",
+        mode="lines",
+        x=points.latency_ms,
+        y=points.clip,
+        line={"color": FRONT, "width": 2, "shape": "hv"},
+        hoverinfo="skip",
     )
 
 
@@ -153,6 +220,9 @@ def _steps(decisions: Sequence[Decision]) -> go.Scatter:
             "symbol": [symbol for _ in decisions for symbol in ("circle", "arrow", "circle")],
             "angleref": "previous",
         },
+        customdata=[
+            name for d in decisions for name in (f"before r{d.round}", f"after r{d.round}", "")
+        ],
         hovertext=[text for d in decisions for text in _step_texts(d)],
         hoverinfo="text",
     )

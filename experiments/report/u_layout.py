@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.report.look import FAINT, INK
 from supernet.architecture import BlockId
-from supernet.inventory import Inventory
+from supernet.parts import Inventory
 
 CELL_WIDTH = 0.84  # of a place that is 1 wide
 ROW_HEIGHT = 1.6  # of a cell that is 1 high; the space between rows holds the stage's name

@@ -28,6 +28,7 @@ from experiments.steps.section import (
 )
 from experiments.steps.sources import Source
 from experiments.steps.trainer import OpenStage, StageJob, open_trainer
+from experiments.training_log import TrainingLog
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class Chain:
             ray_session(section.workers, address) if section.on_ray else nullcontext(),
             track(self.log.console, _title(stage), stage.training.steps) as told,
         ):
+            told = TrainingLog(self.folder.curves).following(stage.name, job.settings, told)
             return open_trainer(opening, section).train(job, state, None, told)
 
     def _save(self, stage: Stage, inputs: str, weights: Mapping[str, Tensor]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from experiments.report import SampleSet
+from experiments.report.data import SampleSet
 from experiments.report.document import document, section
 from experiments.report.samples import sample_grid
 from experiments.whole.measures import WholeComparison

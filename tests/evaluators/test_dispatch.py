@@ -75,6 +75,8 @@ def test_every_job_is_answered_once_whoever_dies(
     dispatcher = Dispatcher(MortalCrew(lives, durations), lambda event: None)
     for _ in range(2):  # what is left of the first call does not disturb the second
         assert sorted(places(dispatcher, count)) == list(range(count))
+    assert dispatcher.answered == 2 * count
+    assert dispatcher.workers <= len(lives)
 
 
 def test_a_job_that_kills_its_workers_stops_the_search(events: list[PoolEvent]) -> None:

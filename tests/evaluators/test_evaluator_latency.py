@@ -22,7 +22,8 @@ from latency_tables import (
     TorchCpuProfiler,
 )
 from supernet.architecture import BlockId
-from supernet.inventory import Inventory, take_inventory, unet_config
+from supernet.inventory import take_inventory, unet_config
+from supernet.parts import Inventory
 
 CONFIG = {
     "sample_size": 8,

@@ -14,7 +14,7 @@ import pytest
 from experiments.cli import main
 from experiments.unets import choose_unet
 from latency_tables import LatencyRow, LatencyTable, TableMetadata
-from supernet.inventory import Inventory
+from supernet.parts import Inventory
 
 # Two stages: 12 ResNet and 6 cross-attention blocks, 0.1 M weights.
 SMALL: dict[str, Any] = {

@@ -2,151 +2,72 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import os
 import re
 from dataclasses import replace
-from types import SimpleNamespace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from plotly.offline import get_plotlyjs
+from small_report import AreaLatency, small_data, small_decisions, small_latency
 
-from experiments.report import ReportData, SampleSet, write_report
+from experiments.live import Live, Racing
 from experiments.report.block_map import block_map
+from experiments.report.data import ReportData, SampleSet
 from experiments.report.look import CLEAR, signed
+from experiments.report.page import MAX_BYTES, write_report
 from experiments.report.rounds import round_details
-from experiments.report.stage_latency import stage_latency
+from experiments.report.stage_latency import stage_latency, stage_parameters
 from experiments.report.summary import summary
-from experiments.report.tradeoff import tradeoff
-from search.action import Action, removals
-from search.decision import Candidate, Decision
+from experiments.report.tradeoff import Cloud, tradeoff
+from experiments.report.training_curves import training_curves
+from experiments.training_log import TrainingPoint
+from search.decision import Decision
 from search.front import FrontPoint
-from supernet.architecture import Architecture, BlockId
-from supernet.inventory import Inventory, take_inventory, unet_config
-from supernet.parts import Part
 
 HEADINGS = (
     "CLIP score against latency",
     "Block map",
-    "Latency by stage",
+    "Latency and parameters by stage",
     "Samples",
+    "Training",
     "Decisions",
-    "What happened to the workers",
+    "State",
     "Repeat it",
 )
-CAPTION = "a <script>alert('red')</script> circle"
-
-
-class AreaLatency:
-    """A latency model in the place of a table: parts cost what they touch."""
-
-    table = SimpleNamespace(metadata=SimpleNamespace(name="area <1>"))
-
-    def __init__(self, inventory: Inventory) -> None:
-        self.inventory = inventory
-
-    def __call__(self, architecture: Architecture) -> float:
-        return sum(self._part_ms(part) for part in self.inventory.parts(architecture))
-
-    def saved_by_removing(self, block: BlockId) -> float:
-        found = self.inventory.by_id[block]
-        kept = self._part_ms(found.remainder) if found.remainder else 0.0
-        return self._part_ms(found.part) - kept
-
-    def _part_ms(self, part: Part) -> float:
-        scale = {"resnet": 2.0, "cross_attention": 3.0}.get(part.signature.kind, 1.0)
-        return scale * part.signature.height * part.signature.in_channels / 1000
 
 
 @pytest.fixture(scope="module")
 def latency() -> AreaLatency:
-    config = {
-        "sample_size": 16,
-        "block_out_channels": (32, 64),
-        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-        "cross_attention_dim": 16,
-        "attention_head_dim": 2,
-        "norm_num_groups": 8,
-    }
-    return AreaLatency(take_inventory(unet_config(config)))
+    return small_latency()
 
 
 @pytest.fixture
 def decisions(latency: AreaLatency) -> tuple[Decision, ...]:
-    """Two removals, a training that raises the CLIP score, and one addition."""
-    full = latency.inventory.full()
-    first, second = BlockId("resnet", "down.0", 0), BlockId("cross_attention", "up.1", 1)
-    removal = _decide(latency, 1, "remove", full, (Action(-1, second), Action(-1, first)))
-    grown = Action(1, BlockId("cross_attention", "mid", 0))
-    return removal, _decide(latency, 2, "add", removal.after, (grown,))
-
-
-def _decide(
-    latency: AreaLatency,
-    round_: int,
-    phase: str,
-    before: Architecture,
-    taken: tuple[Action, ...],
-) -> Decision:
-    clip = 0.25 + 0.01 * round_
-    actions = list(removals(before)) if phase == "remove" else list(taken)
-    candidates = []
-    for i, action in enumerate(actions):
-        delta_ms = latency(action.apply(before)) - latency(before)
-        delta = 0.002 * i * action.change
-        candidates.append(Candidate(action, clip + delta, delta, 0.003, delta_ms, 32))
-    after = before
-    on_top = []
-    for action in taken:
-        [alone] = [c for c in candidates if c.action == action]
-        on_top.append(replace(alone, delta_clip=alone.delta_clip - 0.01))
-        after = action.apply(after)
-    return Decision(
-        round=round_,
-        phase=phase,
-        weights=f"weights {round_}",
-        before=before,
-        clip_before=clip,
-        latency_before_ms=latency(before),
-        candidates=tuple(candidates),
-        executed=tuple(on_top),
-        after=after,
-        clip_after=clip - 0.005,
-        latency_after_ms=latency(after),
-    )
+    return small_decisions(latency)
 
 
 @pytest.fixture
-def data(latency: AreaLatency, decisions: tuple[Decision, ...]) -> ReportData:
-    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    samples = SampleSet("base", images, (CAPTION, "a square"), (0.25, 0.27))
-    return ReportData(
-        title="run & report",
-        inventory=latency.inventory,
-        decisions=decisions,
-        latency=latency,
-        target_ms=5.0,
-        samples=(samples, replace(samples, title="found")),
-        result={
-            "unet_ms_before": 10.0,
-            "unet_ms_after": 6.0,
-            "clip_before": 0.27,
-            "clip_after": 0.26,
-            "caption_accuracy_before": 0.9,
-            "caption_accuracy_after": 0.85,
-            "wall_s": 75.0,
-        },
-        commands=("evounet search demo.toml",),
-    )
+def data(latency: AreaLatency) -> ReportData:
+    return small_data(latency)
 
 
 @pytest.fixture
 def written(tmp_path, data: ReportData) -> str:
     """The report's HTML without plotly.js."""
-    path = tmp_path / "report.html"
-    write_report(path, data)
-    return path.read_text(encoding="utf-8").replace(get_plotlyjs(), "")
+    return PLOTLY.sub("", html_of(tmp_path, data))
+
+
+PLOTLY = re.compile(r'<script type="application/gzip" id="plotly">([^<]*)</script>')
+
+
+def html_of(folder: Path, data: ReportData) -> str:
+    write_report(folder / "report.html", data)
+    return (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_nothing_is_loaded_from_elsewhere(written):
@@ -158,9 +79,73 @@ def test_nothing_is_loaded_from_elsewhere(written):
     assert "@import" not in written
 
 
-def test_plotly_is_inlined_once(tmp_path, data):
-    write_report(tmp_path / "report.html", data)
-    assert (tmp_path / "report.html").read_text(encoding="utf-8").count(get_plotlyjs()) == 1
+def test_plotly_is_packed_into_the_page_once(tmp_path, data):
+    [packed] = PLOTLY.findall(html_of(tmp_path, data))
+    assert gzip.decompress(base64.b64decode(packed)).decode() == get_plotlyjs()
+
+
+def test_a_report_is_one_to_mail(tmp_path, data, decisions):
+    """However many rounds and pictures there are; of some rounds there is less then."""
+    photo = torch.rand(8, 3, 512, 512, generator=torch.Generator().manual_seed(0))
+    captions, scores = ("a photo",) * 8, (0.25,) * 8
+    many = tuple(replace(decisions[i % 2], round=i + 1) for i in range(40))
+    titles = ["base", *(f"round {decision.round}" for decision in many)]
+    sets = tuple(SampleSet(title, photo, captions, scores) for title in titles)
+    html = html_of(tmp_path, replace(data, decisions=many, round_samples=sets))
+    assert len(html.encode()) <= MAX_BYTES == 5_000_000
+    assert html.count("left out") >= 20
+    assert "Candidates of round 40" in html
+    assert "<span>round 40</span>" in html
+    assert all(f"<b>Round {decision.round}</b>" in html for decision in many)
+
+
+def test_few_rounds_are_shown_in_full(tmp_path, data):
+    html = html_of(tmp_path, data)
+    assert "left out" not in html
+    names = re.findall(r'<script type="application/json" data-name="([^"]+)">', html)
+    assert names == ["base", "after round 1", "after round 2"]
+
+
+def test_curves_follow_one_another(data):
+    points = [
+        TrainingPoint(name, step, 20, loss, 1e-3, None if step == 10 else 64.0)
+        for name, loss in (("round-1", 0.5), ("final", 0.25))
+        for step in (10, 20)
+    ]
+    figure = training_curves(points)
+    means = [trace for trace in figure.data if trace.customdata is not None]
+    assert [tuple(trace.x) for trace in means] == [(10, 20), (30, 40)]
+    assert [tuple(trace.y) for trace in means] == [(0.5, 0.5), (0.25, 0.25)]
+    assert tuple(means[1].customdata[1]) == (20, 20, 0.25, ", 64.0 pictures/s")
+    rates = [trace for trace in figure.data if trace.yaxis == "y2"]
+    assert [tuple(trace.y) for trace in rates] == [(1e-3, 1e-3)] * 2
+
+
+def test_what_a_search_does_is_told_while_it_runs(tmp_path, data):
+    live = Live(
+        updated=1e9,
+        ended=False,
+        round=3,
+        doing="round 3: architectures, about",
+        done=5,
+        total=60,
+        left_s=95.0,
+        racing=Racing(open=12, decided=26, prompts=48),
+        workers=3,
+        wanted=4,
+        pictures=1200,
+        pictures_per_s=2.5,
+    )
+    html = html_of(tmp_path, replace(data, result=None, live=live))
+    for text in (
+        "round 3: architectures, about: 5 of 60",
+        "1 min 35 s",
+        "12 actions open on 48 prompts, 26 decided",
+        "3 of 4",
+        "1,200, 2.50 per second",
+    ):
+        assert text in html
+    assert "evounet resume" in html_of(tmp_path, replace(data, result=None))
 
 
 @pytest.mark.parametrize("heading", HEADINGS)
@@ -272,6 +257,15 @@ def test_the_bars_add_up_to_the_unet(latency, decisions):
     assert found == pytest.approx(latency(decisions[-1].after))
 
 
+def test_the_bars_of_parameters_add_up_to_the_unet(latency, decisions):
+    found = decisions[-1].after
+    figure = stage_parameters(latency.inventory, found)
+    for shown, architecture in ((False, latency.inventory.full()), (True, found)):
+        bars = [bar for bar in figure.data if bar.type == "bar" and bar.showlegend is shown]
+        total = 1e6 * sum(sum(bar.x) for bar in bars)
+        assert total == pytest.approx(latency.inventory.parameters(architecture))
+
+
 def test_candidates_are_listed_in_the_order_of_choice(decisions):
     """What was executed first, as it was scored then; then the others by their value."""
     removal = decisions[0]
@@ -302,6 +296,14 @@ def test_the_head_has_every_figure_of_the_result(data: ReportData) -> None:
     others = {"fid_before": 12.5, "fid_after": 13.25, "kid_before": 0.01, "kid_after": 0.0125}
     plain, full = (summary(replace(data, result=data.result | more)) for more in ({}, others))
     assert "FID" not in plain
-    assert "FID</dt><dd>12.50 <span>→</span> <b>13.25</b>" in full
+    assert "FID</dt><dd>12.500 <span>→</span> <b>13.250</b>" in full
     assert "+0.75" in full
     assert "KID</dt><dd>0.0100 <span>→</span> <b>0.0125</b>" in full
+
+
+def test_what_else_was_evaluated_is_in_the_plot(tmp_path, data: ReportData) -> None:
+    others = Cloud(np.array([3, 7]), np.array([4.5, 4.25]), np.array([0.2125, 0.225]))
+    best = Cloud(np.array([7]), np.array([4.25]), np.array([0.225]))
+    html = html_of(tmp_path, replace(data, others=others, best=best))
+    assert "other evaluations" in html
+    assert "other evaluations" not in html_of(tmp_path, data)

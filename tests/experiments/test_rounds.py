@@ -15,6 +15,7 @@ from experiments.models import pipeline_source
 from experiments.sections import TrainingSection
 from experiments.trainer import LocalTrainer, TrainingJob
 from experiments.training import RoundTrainer
+from experiments.training_log import TrainingLog, load_training
 from search.evaluations import unseen
 from supernet.architecture import CROSS_ATTENTION, RESNET, Architecture, BlockId
 from supernet.checkpoint import load_tensors
@@ -52,7 +53,10 @@ def rounds(
     local: LocalTrainer, start: dict[str, Tensor], folder: Path, **section: Any
 ) -> RoundTrainer:
     settings = TrainingSection(round=SETTINGS, final=SETTINGS, pictures=64, **section)
-    return RoundTrainer(local, start, settings, 0, "copy", folder, lambda *_: nullcontext(unseen))
+    log = TrainingLog(folder / "training.jsonl")
+    return RoundTrainer(
+        local, start, settings, 0, "copy", folder, lambda *_: nullcontext(unseen), log
+    )
 
 
 def test_a_round_goes_on_with_the_moments_of_the_one_before(
@@ -78,7 +82,11 @@ def test_a_round_goes_on_with_the_moments_of_the_one_before(
     found = trainer.finish(weights, evolved)
     assert found.keys() == weights.keys()
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"round-1.safetensors", "round-2.safetensors", "final.safetensors"}
+    weights_left = {"round-1.safetensors", "round-2.safetensors", "final.safetensors"}
+    assert left == weights_left | {"training.jsonl"}
+    points = load_training(tmp_path / "training.jsonl")
+    trained = [(point.training, point.step) for point in points]
+    assert trained == [(name, step) for name in ("round-1", "round-2", "final") for step in (1, 2)]
 
 
 def test_a_finished_round_is_not_trained_again(

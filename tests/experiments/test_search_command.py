@@ -16,6 +16,7 @@ from diffusers import DiffusionPipeline
 
 from experiments.experiment import load_experiment
 from experiments.fault_log import load_faults
+from experiments.training_log import load_training
 from supernet.materialize import architecture_of
 from supernet.spec import read_spec
 from supernet.standalone_unet import StandaloneUNet
@@ -92,6 +93,11 @@ def test_a_search_from_another_run_draws_what_that_has_not(run: Path, tmp_path: 
     assert outcome(tmp_path / "again") == outcome(run)
 
 
+def losses(run: Path) -> list[tuple[str, int, float]]:
+    points = load_training(run / "training.jsonl")
+    return [(point.training, point.step, point.loss) for point in points]
+
+
 def outcome(run: Path) -> tuple[str, str]:
     return (run / "spec.json").read_text(), (run / "decisions.jsonl").read_text()
 
@@ -109,6 +115,8 @@ def test_a_run_folder_holds_what_was_promised(run: Path) -> None:
         "result.json",
         "report.html",
         "log.txt",
+        "training.jsonl",
+        "live.json",
         "unet",
         "samples",
     }
@@ -156,6 +164,7 @@ def test_a_killed_search_resumes_to_the_same_end(run: Path, tmp_path: Path, mome
     assert outcome(folder) == outcome(run)
     assert "resumed" in {event.kind for event in load_faults(folder / "faults.jsonl")}
     assert "was interrupted" in (folder / "report.html").read_text()
+    assert losses(folder) == losses(run)
 
 
 def test_an_export_draws_in_a_stock_pipeline(run: Path, tmp_path: Path) -> None:

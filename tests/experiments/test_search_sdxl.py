@@ -22,7 +22,7 @@ from experiments.trainer import noise_schedule
 from experiments.unets import choose_unet
 from latency_tables import read_table, write_table
 from supernet.architecture import TRANSFORMER_LAYER
-from supernet.inventory import Inventory
+from supernet.parts import Inventory
 from supernet.spec import read_spec
 from tests.evaluators.small_models import save_clip, save_sdxl_pipeline
 

@@ -17,7 +17,7 @@ from experiments.benchmarks.benchmark import Figure
 from experiments.benchmarks.train import StepPair, step_figures, step_pairs
 from experiments.peak_memory import with_peak_gib
 from experiments.unets import choose_unet
-from supernet.inventory import Inventory
+from supernet.parts import Inventory
 
 MIB = 2**20
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -124,6 +125,24 @@ def test_a_candidate_says_how_many_prompts_it_had(tmp_path: Path) -> None:
     for c in decision.candidates:
         assert c.prompts + c.spared == PROMPTS
         assert c.margin > (1.96 * c.standard_error if c.spared else 0)
+
+
+def test_a_race_tells_how_far_it_is(tmp_path: Path) -> None:
+    rungs: list[dict[str, float]] = []
+
+    def hear(done: int, figures: dict[str, float]) -> None:
+        if "open" in figures:
+            rungs.append(figures)
+
+    found = search(tmp_path, 0, racing=True, recheck=0)
+    found.track = lambda description, total: nullcontext(hear)
+    found.run()
+    [decision] = found.told
+    actions = len(decision.candidates)
+    assert rungs[0] == {"open": actions, "decided": 0, "prompts": 32}
+    assert all(rung["open"] + rung["decided"] == actions for rung in rungs)
+    told = {rung["prompts"] for rung in rungs}
+    assert {c.prompts for c in decision.candidates} <= told
 
 
 def test_no_race_judges_all_on_all_prompts(tmp_path: Path) -> None:

@@ -17,14 +17,15 @@ from evaluators.latency import TableLatency
 from latency_tables import BlockSignature, LatencyRow, LatencyTable, TableMetadata
 from search.decision import Decision
 from search.demands import Demands, Limit
-from search.evaluations import Evaluations
-from search.evolution import EVOLUTION, Evolution
+from search.evaluations import Evaluations, OnProgress, unseen
+from search.evolution import EVOLUTION, Evolution, Track
 from search.round import Strategy
 from search.settings import EvolutionSettings
 from search.state import SearchState
 from search.store import EvaluationStore
 from supernet.architecture import Architecture, BlockId
-from supernet.inventory import Inventory, take_inventory, unet_config
+from supernet.inventory import take_inventory, unet_config
+from supernet.parts import Inventory
 
 PROMPTS = 4
 
@@ -187,10 +188,8 @@ class MemoryStore(EvaluationStore):
         self.clock()
 
 
-def silent_track(
-    description: str, total: int
-) -> AbstractContextManager[Callable[[int, dict[str, float]], None]]:
-    return nullcontext(lambda done, figures: None)
+def silent_track(description: str, total: int) -> AbstractContextManager[OnProgress]:
+    return nullcontext(unseen)
 
 
 @dataclass
@@ -207,6 +206,7 @@ class ToySearch:
         strategy: chooses removals.
         limits: besides the target.
         now: seconds.
+        track: opens progress displays.
     """
 
     folder: Path
@@ -221,6 +221,7 @@ class ToySearch:
     strategy: Strategy = EVOLUTION
     limits: tuple[Limit, ...] = ()
     now: Callable[[], float] = lambda: 0.0
+    track: Track = silent_track
     told: list[Decision] = field(default_factory=list)
     evaluated: list[tuple[str, str]] = field(default_factory=list)
     evaluations: Evaluations = field(init=False)
@@ -246,7 +247,7 @@ class ToySearch:
             PROMPTS,
             self.load_state(),
             self.state_path,
-            silent_track,
+            self.track,
             self._tell,
             self.strategy,
             now=self.now,

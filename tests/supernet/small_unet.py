@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from supernet.architecture import Architecture
-from supernet.inventory import Inventory
+from supernet.parts import Inventory
 
 # unet/config.json of Stable Diffusion v1.5.
 SD_15: dict[str, Any] = {

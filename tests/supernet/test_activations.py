@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from supernet.activations import PeakActivations, count_activations
 from supernet.architecture import Architecture, Granularity
-from supernet.inventory import Inventory, take_inventory, unet_config
+from supernet.inventory import take_inventory, unet_config
+from supernet.parts import Inventory
 from supernet.supernet import Supernet
 from supernet.tracing import example_inputs, meta_unet
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from supernet.architecture import Architecture, Granularity
 from supernet.growth import grow
-from supernet.inventory import Inventory
 from supernet.materialize import architecture_of, materialize
+from supernet.parts import Inventory
 from supernet.spec import Provenance, Spec, build_spec
 from supernet.standalone_unet import StandaloneUNet
 from supernet.supernet import Supernet

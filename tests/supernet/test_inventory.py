@@ -22,9 +22,9 @@ from supernet.architecture import (
     BlockId,
     UNetConfig,
 )
-from supernet.inventory import Inventory, take_inventory, unet_config
+from supernet.inventory import take_inventory, unet_config
 from supernet.materialize import materialize
-from supernet.parts import Part
+from supernet.parts import Inventory, Part
 from supernet.supernet import Supernet
 
 

@@ -1,0 +1,54 @@
+"""A real search is followed from its beginning to its end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from looking import Look
+from playwright.sync_api import expect
+from shown_runs import served
+
+# The demo in miniature: every stage of a search, on pictures too few to mean anything.
+TINY = (
+    "evaluation.prompts.count=2",
+    "evaluation.sampling.num_inference_steps=1",
+    "evaluation.sampling.batch_size=2",
+    "training.pictures=64",
+    "training.round.steps=2",
+    "training.round.batch_size=4",
+    "training.final.steps=2",
+    "training.final.batch_size=4",
+    "comparison.prompts.count=2",
+    "comparison.sampling.num_inference_steps=1",
+    "comparison.repetitions=3",
+    "search.evaluations=50",
+)
+
+
+@pytest.mark.slow
+def test_a_real_search_is_followed(look: Callable[..., Look], tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "tiny"
+    overrides = [part for setting in TINY for part in ("--set", setting)]
+    command = [sys.executable, "-m", "experiments.cli", "search", "demo", "--run", str(run)]
+    search = subprocess.Popen([*command, "--workers", "1", *overrides])
+    try:
+        while not (run / "inventory.json").exists():
+            assert search.poll() is None
+        with served(tmp_path / "runs") as address:
+            page = look(address).open("?view=live")
+            expect(page.locator(".status")).to_contain_text("Running: round 1", timeout=300_000)
+            page.get_by_role("button", name="CLIP and latency").click()
+            expect(page.get_by_role("button", name="after round 1")).to_be_visible(timeout=300_000)
+            page.get_by_role("button", name="Live").click()
+            expect(page.locator(".status")).to_contain_text("Finished", timeout=300_000)
+            page.get_by_role("button", name="Training").click()
+            expect(page.locator("#figure .main-svg").first).to_be_visible()
+            page.close()  # before its server
+    finally:
+        search.terminate()
+        search.wait()
+    assert search.returncode == 0
