@@ -77,4 +77,4 @@ def test_the_tutorial_works_as_it_stands(tmp_path: Path) -> None:
         assert done.returncode == 0, f"evounet {shlex.join(words)}: {done.stderr[-2000:]}"
     assert (tmp_path / "runs/tutorial/report.html").exists()
     assert (tmp_path / "tutorial-spec.json").exists()
-    assert (tmp_path / "tutorial-unet").is_dir()
+    assert (tmp_path / "tutorial-pipeline/unet").is_dir()
