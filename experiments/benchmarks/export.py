@@ -61,7 +61,8 @@ for name in "experiments search evaluators distillation supernet latency_tables"
 import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
-folder, inputs, answer = sys.argv[1:]
+folder, inputs, answer, threads = sys.argv[1:]
+torch.set_num_threads(int(threads))  # sums depend on how they are shared out
 unet = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True).unet.eval()
 with torch.no_grad():
     save_file({"sample": unet(**load_file(inputs)).sample}, answer)
@@ -111,7 +112,10 @@ def _diffusers_figure(source: ExportSource, folder: Path) -> Figure:
     given = example.examples(example.extents[1])
     save_file(given, inputs)
     subprocess.run(
-        [sys.executable, "-c", _STOCK, str(folder / "diffusers"), str(inputs), str(answer)],
+        [
+            *(sys.executable, "-c", _STOCK),
+            *(str(folder / "diffusers"), str(inputs), str(answer), str(torch.get_num_threads())),
+        ],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         check=True,

@@ -11,7 +11,7 @@ from evaluators.pipelines import load_pipeline
 from experiments.experiment import load_experiment
 from experiments.found import weights_files
 from experiments.models import pipeline_source
-from experiments.report import SampleSet
+from experiments.report.data import SampleSet
 from experiments.report.sample_files import save_samples
 from experiments.run_folder import RunFolder
 from supernet.architecture import BlockId

@@ -14,7 +14,8 @@ from experiments.experiment import load_experiment
 from experiments.models import pipeline_source
 from supernet.architecture import BlockId
 from supernet.inventory import take_inventory, unet_config
-from supernet.standalone_unet import StandaloneUNet, materialize
+from supernet.materialize import materialize
+from supernet.standalone_unet import StandaloneUNet
 
 
 def test_they_are_chains() -> None:

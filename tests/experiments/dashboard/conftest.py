@@ -16,7 +16,7 @@ from experiments.browser import BROWSER_OPTIONS, find_browser
 from latency_tables import write_table
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder of two finished runs, of a UNet that two tables cover."""
     place = tmp_path_factory.mktemp("dashboard")
@@ -30,7 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield place / "runs"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(runs: Path) -> Iterator[str]:
     with served(runs) as address:
         yield address

@@ -89,9 +89,9 @@ def test_a_mark_tells_shows_its_picture_and_opens(look: Looking, address: str, r
     )
     with again.expect_download() as download:
         again.get_by_role("link", name="spec.json").click()
-    assert read_spec(download.value.path()).multiplicities == {
-        str(block): count for block, count in after.blocks if count != 1
-    }
+    spec = read_spec(download.value.path())
+    assert spec.multiplicities == {str(block): count for block, count in after.blocks}
+    assert spec.architecture() == after
     again.get_by_role("button", name="Close").click()
     expect(again.locator(".panel")).to_have_count(0)
 
