@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from experiments.export.coreml.interpreter import InterpreterError, interpret
+from experiments.export.coreml.manifest import NetworkRecord
 from experiments.export.coreml.operators import OPERATORS
 from experiments.export.coreml.package import (
     Operation,
@@ -208,3 +210,18 @@ def test_what_is_no_package_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "Data" / "m").write_bytes(b"\xff" * 100)
     with pytest.raises(PackageError, match=r"is no readable Core ML program .*; export"):
         read_program(tmp_path)
+
+
+def test_equal_answers_are_remembered() -> None:
+    """Their PSNR is infinite."""
+    record = NetworkRecord(
+        name="Unet",
+        packages=("Unet.mlpackage",),
+        parameters=1,
+        weight_bytes=2,
+        operations={"add": 1},
+        seconds=0.5,
+        psnr_db=math.inf,
+        max_abs_diff=0.0,
+    )
+    assert NetworkRecord.model_validate_json(record.model_dump_json()) == record

@@ -29,7 +29,8 @@ class NetworkRecord(BaseModel):
         max_abs_diff: between them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Equal answers have an infinite PSNR, for which JSON has no number.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     name: str
     packages: tuple[str, ...]
