@@ -53,6 +53,7 @@ def test_a_real_search_is_followed(look: Callable[..., Look], tmp_path: Path) ->
             page.get_by_role("button", name="Training").click()
             expect(page.locator("#figure .main-svg").first).to_be_visible()
             page.close()  # before its server
+        search.wait(timeout=_PATIENCE_MS / 1000)
     finally:
         search.terminate()
         search.wait()
