@@ -64,8 +64,8 @@ app.command()(bench.bench)
 def main() -> None:
     """Run the command line.
 
-    Bad input ends with one clear line and exit code 2; so does work that no evaluator could do,
-    with exit code 1.
+    Bad input ends with one clear line and exit code 2, and so does a full disk; work that no
+    evaluator could do with exit code 1.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -75,16 +75,23 @@ def main() -> None:
         if not _meant_for_people(error.__traceback__):
             raise
         _end(error, 2)
-    except RuntimeError as error:
+    except Exception as error:
         from evaluators.work import EvaluatorError
+        from experiments.disk_space import lacks_space
 
+        if lacks_space(error):
+            _end(
+                "no space left on the disk; make room and go on with the same command, a search "
+                "with 'evounet resume'",
+                2,
+            )
         if not isinstance(error, EvaluatorError):
             raise
         _end(error, 1)
 
 
-def _end(error: Exception, code: int) -> NoReturn:
-    print(f"evounet: {error}", file=sys.stderr)
+def _end(why: object, code: int) -> NoReturn:
+    print(f"evounet: {why}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
 
+from experiments.disk_space import lacks_space
 from experiments.drafts import publish
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ExportError(ValueError):
@@ -42,17 +40,9 @@ def write_out(out: Path, overwrite: bool, write: Callable[[Path], object]) -> No
     try:
         publish(out, write)
     except (OSError, SafetensorError) as error:
-        if not _lacks_space(error):
+        if not lacks_space(error):
             raise
         raise ExportError(
             f"{out}: no space left on its disk, nothing was written; make room or give an --out "
             "on another"
         ) from error
-
-
-def _lacks_space(error: Exception) -> bool:
-    """Whether it says that the disk is full; safetensors and shutil have words and no number."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number is not None:
-        return number in _NO_SPACE
-    return any(f"{word} {each}" in str(error) for each in _NO_SPACE for word in ("Errno", "error"))

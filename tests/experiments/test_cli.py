@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -10,7 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
+from experiments import cli
 from experiments.models import SHAPES_MODELS
 from latency_tables import load_table, read_table, write_table
 from latency_tables.table import LatencyTable
@@ -160,3 +163,35 @@ def assert_refused(answer: subprocess.CompletedProcess[str], expected: str) -> N
     assert answer.returncode == 2, answer.stdout + answer.stderr
     assert expected in answer.stderr
     assert len(answer.stderr.strip().splitlines()) == 1, answer.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left (os error 28)"),
+        RuntimeError("(sqlite3.OperationalError) database or disk is full"),
+    ],
+)
+def test_a_full_disk_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def full() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("evounet: no space left on the disk; make room")
+    assert told.count("\n") == 1
+
+
+def test_a_bug_shows_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(OSError, match="Permission denied"):
+        cli.main()
