@@ -75,7 +75,7 @@ def main() -> None:
         if not _meant_for_people(error.__traceback__):
             raise
         _end(error, 2)
-    except Exception as error:
+    except Exception as error:  # whichever library wrote: each says in its own way what is wrong
         from evaluators.work import EvaluatorError
         from experiments.disk_space import lacks_space
 

@@ -7,6 +7,7 @@ import ipaddress
 from urllib.parse import urlencode, urlsplit
 
 from flask import Flask, Response, abort, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
 
 _COOKIE = "evounet-token"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -47,7 +48,7 @@ def guard(server: Flask, host: str, token: str | None) -> None:
         return name == host or _is_number(name)
 
     @server.before_request
-    def _check() -> Response | None:
+    def _check() -> AnyResponse | None:
         asked = urlsplit(f"//{request.host}").hostname or ""
         if not is_ours(asked):
             abort(403, f"this is not {asked}: open it by the address that evounet has printed")
@@ -62,7 +63,7 @@ def guard(server: Flask, host: str, token: str | None) -> None:
         return response
 
 
-def _check_token(token: str) -> Response | None:
+def _check_token(token: str) -> AnyResponse | None:
     given = request.args.get("token")
     if given is not None and request.method == "GET" and _same(given, token):
         # What stands in the address is seen by those who look on, and in the history.
@@ -70,7 +71,7 @@ def _check_token(token: str) -> Response | None:
         place = "/" + request.path.lstrip("/")  # another host could stand behind "//"
         response = redirect(f"{place}?{urlencode(rest)}" if rest else place)
         response.set_cookie(_COOKIE, token, httponly=True, samesite="Strict")
-        return response  # type: ignore[return-value]  # werkzeug's, which Flask's inherits from
+        return response
     bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if not (_same(request.cookies.get(_COOKIE, ""), token) or _same(bearer, token)):
         abort(401, "this page needs its token: open the address that evounet has printed")

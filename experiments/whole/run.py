@@ -129,9 +129,9 @@ def _compare(run: WholeRun) -> WholeComparison:
         "base": (pipeline_source(run.pipeline), experiment.whole.base_steps),
         "final": (str(run.folder.pipeline), final_steps(run)),
     }
-    times, parameters = _clock(run, list(sources.values()), spec)
-    pictures: list[Pictures] = []
     device = torch.device("cuda" if experiment.steps.use_gpu else "cpu")
+    times, parameters = _clock(run, list(sources.values()), spec, device)
+    pictures: list[Pictures] = []
     for name, (source, steps) in sources.items():
         drawing = Drawing(name, steps, spec.sampling.guidance_scale)
         with track(console, f"drawing with the {name} pipeline", len(spec.prompts)) as told:
@@ -148,10 +148,10 @@ def _compare(run: WholeRun) -> WholeComparison:
 
 
 def _clock(
-    run: WholeRun, sources: list[tuple[str, int]], spec: EvaluatorSpec
+    run: WholeRun, sources: list[tuple[str, int]], spec: EvaluatorSpec, device: torch.device
 ) -> tuple[list[Times], list[Parameters]]:
     timed = run.experiment.whole.timed
-    pipelines = [(load_pipeline(source), steps) for source, steps in sources]
+    pipelines = [(load_pipeline(source).to(device), steps) for source, steps in sources]
     with track(run.log.console, "timing base and final pipeline", turns(timed)) as told:
         times = time_pipelines(
             pipelines,

@@ -135,8 +135,9 @@ class _Supernet(WholeStage):
 
     def do(self, run: WholeRun, again: bool) -> None:
         path, settings, model = run.folder.supernet, run.experiment.supernet, run.experiment.model
-        if again:
+        if again:  # what a training with other settings left is none to go on from
             path.unlink(missing_ok=True)
+            path.with_suffix(".training.safetensors").unlink(missing_ok=True)
         if path.exists():
             return
         source, seed = pipeline_source(run.pipeline), run.experiment.seed

@@ -80,7 +80,8 @@ def time_pipelines(
     """Times of several pipelines that take turns, medians, one picture at a time.
 
     Args:
-        pipelines: and the steps that each draws with; as they lie, in their precision.
+        pipelines: and the steps that each draws with; as they lie, in their precision and on
+            their device.
         prompts: one after the other, the same for each.
         guidance_scale: more than 1.
         repetitions: turns that count, after two for warm-up.
@@ -111,7 +112,7 @@ class _Timed:
         channels, height, width = latent_shape(pipeline)
         tokens = pipeline.tokenizer.model_max_length
         self.inputs = example_inputs(pipeline.unet, 2, height, width, tokens)
-        self.latents = torch.randn(1, channels, height, width)
+        self.latents = torch.randn(1, channels, height, width, device=pipeline.device)
         pipeline.set_progress_bar_config(disable=True)
 
     @torch.no_grad()
@@ -143,4 +144,6 @@ class _Timed:
 def _milliseconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # a GPU answers before it is done
     return 1000 * (time.perf_counter() - start)

@@ -29,6 +29,23 @@ SMALL: dict[str, Any] = {
 }
 
 
+# The demo in miniature: every stage of a search, on pictures too few to mean anything.
+TINY_DEMO = (
+    "evaluation.prompts.count=2",
+    "evaluation.sampling.num_inference_steps=1",
+    "evaluation.sampling.batch_size=2",
+    "training.pictures=64",
+    "training.round.steps=2",
+    "training.round.batch_size=4",
+    "training.final.steps=2",
+    "training.final.batch_size=4",
+    "comparison.prompts.count=2",
+    "comparison.sampling.num_inference_steps=1",
+    "comparison.repetitions=3",
+    "search.evaluations=50",
+)
+
+
 @dataclass(frozen=True)
 class Answer:
     code: int

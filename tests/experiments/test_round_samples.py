@@ -65,9 +65,9 @@ def store(decisions: tuple[Decision, ...]) -> EvaluationStore:
 def samples(folder: Path, evaluators: ToyEvaluators, store: EvaluationStore) -> RoundSamples:
     return RoundSamples(
         folder,
-        evaluators,  # type: ignore[arg-type]
+        evaluators,
         store,
-        lambda decision: {"name": f"trained for {decision.round}"},  # type: ignore[dict-item]
+        lambda decision: {"name": f"trained for {decision.round}"},
         "copy",
         lambda description, total: nullcontext(unseen),
     )

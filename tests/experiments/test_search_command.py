@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from diffusers import DiffusionPipeline
+from in_process import TINY_DEMO
 
 from experiments.experiment import load_experiment
 from experiments.fault_log import load_faults
@@ -20,22 +21,6 @@ from experiments.training_log import load_training
 from supernet.materialize import architecture_of
 from supernet.spec import read_spec
 from supernet.standalone_unet import StandaloneUNet
-
-# The demo in miniature: every stage of a search, on pictures too few to mean anything.
-TINY = (
-    "evaluation.prompts.count=2",
-    "evaluation.sampling.num_inference_steps=1",
-    "evaluation.sampling.batch_size=2",
-    "training.pictures=64",
-    "training.round.steps=2",
-    "training.round.batch_size=4",
-    "training.final.steps=2",
-    "training.final.batch_size=4",
-    "comparison.prompts.count=2",
-    "comparison.sampling.num_inference_steps=1",
-    "comparison.repetitions=3",
-    "search.evaluations=50",
-)
 
 
 def evounet(*arguments: object, **options: object) -> subprocess.Popen[str]:
@@ -46,7 +31,7 @@ def evounet(*arguments: object, **options: object) -> subprocess.Popen[str]:
 
 
 def search(run: Path, workers: int, *more: str) -> subprocess.Popen[str]:
-    overrides = [part for setting in (*TINY, *more) for part in ("--set", setting)]
+    overrides = [part for setting in (*TINY_DEMO, *more) for part in ("--set", setting)]
     return evounet("search", "demo", "--run", run, "--workers", workers, *overrides)
 
 
@@ -84,7 +69,7 @@ def test_any_point_of_the_front_is_exported(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_search_from_another_run_draws_what_that_has_not(run: Path, tmp_path: Path) -> None:
-    overrides = [part for setting in TINY for part in ("--set", setting)]
+    overrides = [part for setting in TINY_DEMO for part in ("--set", setting)]
     again = evounet("search", "demo", "--run", tmp_path / "again", "--from", run, *overrides)
     out = finish(again)
     asked, drawn = re.findall(r"pictures: (\d+) asked for, of which (\d+) were drawn", out)[0]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from test_search_command import TINY, outcome
+from in_process import TINY_DEMO
+from test_search_command import outcome
 
 from latency_tables.registry import SHIPPED
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 TABLE = "epyc-1core-fp32"
 SEARCH = ["demo", "--workers", "1", "--set", f"latency.tables=['tables/{TABLE}.toml']"] + [
-    part for setting in TINY for part in ("--set", setting)
+    part for setting in TINY_DEMO for part in ("--set", setting)
 ]
 
 

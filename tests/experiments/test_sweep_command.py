@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from test_search_command import TINY, evounet, outcome
+from in_process import TINY_DEMO
+from test_search_command import evounet, outcome
 
 from experiments.sweep.records import Records
 from supernet.spec import read_spec
@@ -27,7 +28,7 @@ def sweep(folder: Path, *more: str) -> subprocess.Popen[str]:
     settings = (
         "sweep.trials=3",
         RATES,
-        *TINY,
+        *TINY_DEMO,
         "search.refine=0",
         "search.recheck=0",
         "search.grow=false",

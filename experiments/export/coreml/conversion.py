@@ -31,7 +31,7 @@ def convert_network(
     Raises:
         ExportError: if coremltools cannot convert it.
     """
-    try:
+    try:  # what torch.export and coremltools raise for what they cannot say
         model = ml_program(
             network.module, tuple(network.inputs.values()), "fp16", outputs=network.outputs
         )

@@ -12,28 +12,15 @@ from looking import Look
 from playwright.sync_api import expect
 from shown_runs import served
 
-# The demo in miniature: every stage of a search, on pictures too few to mean anything.
-TINY = (
-    "evaluation.prompts.count=2",
-    "evaluation.sampling.num_inference_steps=1",
-    "evaluation.sampling.batch_size=2",
-    "training.pictures=64",
-    "training.round.steps=2",
-    "training.round.batch_size=4",
-    "training.final.steps=2",
-    "training.final.batch_size=4",
-    "comparison.prompts.count=2",
-    "comparison.sampling.num_inference_steps=1",
-    "comparison.repetitions=3",
-    "search.evaluations=50",
-)
+from tests.experiments.in_process import TINY_DEMO
+
 _PATIENCE_MS = 900_000  # of a stage of the search, on a machine that others use too
 
 
 @pytest.mark.slow
 def test_a_real_search_is_followed(look: Callable[..., Look], tmp_path: Path) -> None:
     run = tmp_path / "runs" / "tiny"
-    overrides = [part for setting in TINY for part in ("--set", setting)]
+    overrides = [part for setting in TINY_DEMO for part in ("--set", setting)]
     command = [sys.executable, "-m", "experiments.cli", "search", "demo", "--run", str(run)]
     search = subprocess.Popen([*command, "--workers", "1", *overrides])
     try:
