@@ -66,7 +66,7 @@ _QUICK = _Size(
         "training.round.steps=0",
         "training.final.steps=1",
         "decoder.pairs.count=16",
-        "decoder.pairs.sampling.num_inference_steps=1",
+        "decoder.pairs.sampling.num_inference_steps=4",
         "decoder.training.steps=2",
         "steps.pictures=64",
         'steps.stages=[{name = "efficient-8", kind = "distillation", teacher = "base", '
