@@ -16,6 +16,7 @@ from experiments.whole.published import SNAP_FUSION, STABLE_DIFFUSION
 from experiments.whole.timing import Factors, Times
 from search.decision import paired_difference
 
+COLUMNS = ("", "base", "final", "final against base", "the paper's")  # of WholeComparison.rows
 _CONFIDENCE = 1.96  # standard errors
 
 
@@ -133,7 +134,7 @@ class WholeComparison:
         return figures
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        """What is compared, base, final, the factor between them, and the paper's factor."""
+        """See :data:`COLUMNS`: times and steps as factors, all else as shares of the base's."""
         base, final = self.base.times, self.final.times
         paper = Factors.between(STABLE_DIFFUSION, SNAP_FUSION)
         ours = self.factors
@@ -165,13 +166,13 @@ class WholeComparison:
                 paper.whole,
             ),
         ):
-            times = f"{factor:.2f}×", f"{published:.2f}×"
+            times = f"{factor:.2f}× less", f"{published:.2f}× less"
             yield name, form.format(before), form.format(after), *times
         yield from self._quality_rows()
         for part in ("text_encoder", "unet", "decoder"):
             before, after = (getattr(s.parameters, part) for s in (self.base, self.final))
             share = f"{after / before:.1%}"
-            yield f"parameters, {part.replace('_', ' ')}", f"{before:,}", f"{after:,}", share, ""
+            yield f"parameters, {_label(part)}", f"{before:,}", f"{after:,}", share, ""
 
     def _quality_rows(self) -> Iterator[tuple[str, ...]]:
         before, after = self.base.pictures, self.final.pictures
@@ -198,8 +199,7 @@ class WholeComparison:
 
     def table(self) -> Table:
         """The figures for people."""
-        columns = ("", "base", "final", "final / base", "the paper's")
-        table = Table(*columns, title="base and final pipeline", caption=self.caption)
+        table = Table(*COLUMNS, title="base and final pipeline", caption=self.caption)
         for row in self.rows():
             table.add_row(*row)
         return table
@@ -217,5 +217,9 @@ class WholeComparison:
         for name, reason in reasons.items():
             own, published = getattr(ours, name), getattr(paper, name)
             if own < 0.98 * published:
-                label = name.replace("_", " ").replace("unet", "UNet")
-                yield f"{label}: {own:.2f}× where the paper has {published:.2f}×: {reason}"
+                yield f"{_label(name)}: {own:.2f}× where the paper has {published:.2f}×: {reason}"
+
+
+def _label(part: str) -> str:
+    """A part of a pipeline for people."""
+    return part.replace("_", " ").replace("unet", "UNet")

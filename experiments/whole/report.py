@@ -8,7 +8,7 @@ from html import escape
 from experiments.report.data import SampleSet
 from experiments.report.document import document, section
 from experiments.report.samples import sample_grid
-from experiments.whole.measures import WholeComparison
+from experiments.whole.measures import COLUMNS, WholeComparison
 
 _LINKS = {"figures": "Figures", "samples": "Samples"}
 
@@ -32,10 +32,7 @@ def whole_report(
 
 
 def _figures(comparison: WholeComparison) -> str:
-    head = "".join(
-        f'<th scope="col">{name}</th>'
-        for name in ("", "base", "final", "final / base", "the paper's")
-    )
+    head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
     body = "".join(
         f'<tr><th scope="row">{escape(name)}</th>'
         + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
