@@ -1,7 +1,7 @@
 """Does a UNet of 8 steps, made by the paper's chain, draw as its teacher does in 50?
 
 The efficient UNet is the supernet without the blocks that the paper removes (its Table 3), trained
-on briefly. All are judged on held-out captions, from the same noise.
+on as a search trains what it found. All are judged on held-out captions, from the same noise.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from evaluators.pipelines import load_pipeline
 from experiments.benchmarks.benchmark import Figure, Goal
 from experiments.benchmarks.distill_steps import step_figures
 from experiments.comparison import Pictures
+from experiments.data.settings import DataSettings
 from experiments.drafts import publish
 from experiments.experiment import Experiment
 from experiments.models import SHAPES, pipeline_source, supernet_weights
+from experiments.progress import track
 from experiments.report.look import canvas
 from experiments.run_log import RunLog
 from experiments.steps.chain import Chain
@@ -32,11 +35,13 @@ from experiments.steps.folder import StepsFolder
 from experiments.steps.measures import Drawing
 from experiments.steps.parts import StepsParts, prepare
 from experiments.steps.run import compare
+from experiments.trainer import TrainingJob, local_trainer
 from experiments.training import load_unet_weights
 from experiments.whole.published import REMOVED
+from supernet.block_dropping import BlockDropping
 from supernet.growth import load_weights
-from supernet.inventory import take_inventory, unet_config
 from supernet.materialize import materialize
+from supernet.training_settings import TrainingSettings
 
 _SEED = 13  # of scenes and noise; no preset uses it
 _SCALE = 4.0  # guidance that single figures are taken at
@@ -55,7 +60,7 @@ class _Size:
         progressive: whether 128 -> 64 -> 32 -> 16 -> 8 is tried too.
         pictures: of the training data.
         batch_size: of all stages.
-        tuned: steps of the training of the efficient UNet.
+        tuned: steps of the efficient UNet's training before the chain.
         distilled: training steps of each stage to 16 steps; twice as many to 8.
         timed: training steps that are timed, vanilla and CFG-aware ones each.
         timed_batch: pictures of such a step.
@@ -92,7 +97,7 @@ _WHOLE = _Size(
     progressive=True,
     pictures=4096,
     batch_size=32,
-    tuned=480,
+    tuned=960,
     distilled=200,
     timed=12,
     timed_batch=32,
@@ -110,7 +115,8 @@ def run_in(folder: Path, quick: bool, console: Console) -> list[Figure]:
     size = _QUICK if quick else _WHOLE
     efficient = folder / "efficient"
     if not efficient.exists():
-        publish(efficient, _save_efficient)
+        checkpoint = folder / "tuned.safetensors"
+        publish(efficient, partial(_save_efficient, size, checkpoint, console))
     parts = prepare(_experiment(size, str(efficient)))
     run_folder = StepsFolder(folder / "run")
     run_folder.begin(parts.experiment, overwrite=False)
@@ -118,7 +124,7 @@ def run_in(folder: Path, quick: bool, console: Console) -> list[Figure]:
     with run_folder.locked():
         for stage in parts.section.stages:
             chain.do(stage)
-        drawings = _drawings(size)
+        drawings = _drawings(size, str(efficient))
         results = compare(chain, list(drawings.values())).drawn
     pictures = dict(zip(drawings, (each.pictures for each in results), strict=True))
     return [
@@ -129,25 +135,47 @@ def run_in(folder: Path, quick: bool, console: Console) -> list[Figure]:
     ]
 
 
-def _save_efficient(folder: Path) -> None:
-    """The pipeline with the supernet's UNet without what the paper removes."""
+def _save_efficient(size: _Size, checkpoint: Path, console: Console, folder: Path) -> None:
+    """The pipeline with the supernet's UNet without what the paper removes, trained on."""
+    trainer = local_trainer(pipeline_source(SHAPES), _data(size), _SEED, torch.device("cpu"))
+    unet = trainer.supernet.unet
+    architecture = trainer.supernet.full().without(REMOVED)
+    weights = load_unet_weights(supernet_weights(SHAPES), unet)
+    job = TrainingJob(weights, architecture, _tuning(size), _SEED)
+    with track(console, "distill: efficient UNet", size.tuned) as told:
+        trained = trainer.train(job, checkpoint, None, told)
     pipeline = load_pipeline(pipeline_source(SHAPES))
-    load_weights(pipeline.unet, load_unet_weights(supernet_weights(SHAPES), pipeline.unet))
-    full = take_inventory(unet_config(pipeline.unet)).full()
-    architecture = full.without(REMOVED)
+    load_weights(pipeline.unet, trained)
     pipeline.register_modules(unet=materialize(pipeline.unet, architecture))
     pipeline.save_pretrained(folder)
 
 
-def _experiment(size: _Size, efficient: str) -> Experiment:
-    common = {
+def _data(size: _Size) -> DataSettings:
+    return DataSettings(data=SHAPES, pictures=size.pictures, caption_dropout=0.25)
+
+
+def _common(size: _Size) -> dict[str, Any]:
+    """Settings of all trainings."""
+    return {
         "batch_size": size.batch_size,
         "adam_beta2": 0.95,
         "warmup_steps": 20,
         "ema_decay": 0.98,
     }
-    tuning = {**common, "steps": size.tuned, "learning_rate": 2e-3}
 
+
+def _tuning(size: _Size) -> TrainingSettings:
+    """The final training of the demo's search."""
+    return TrainingSettings(
+        **_common(size),
+        steps=size.tuned,
+        learning_rate=2e-3,
+        dropping=BlockDropping(keep_prob=(1.0, 1.0)),
+        distillation=1.0,
+    )
+
+
+def _experiment(size: _Size, efficient: str) -> Experiment:
     def stage(
         name: str, teacher: str, student: str, to: int, steps: int, p: float = _MIXED
     ) -> dict[str, Any]:
@@ -158,20 +186,19 @@ def _experiment(size: _Size, efficient: str) -> Experiment:
             "teacher": teacher,
             "student": student,
             "teacher_steps": 2 * to,
-            "training": {**common, **training},
+            "training": {**_common(size), **training},
         }
 
     stages: list[dict[str, Any]] = [
-        {"name": "tuned", "kind": "v_prediction", "student": efficient, "training": tuning},
         stage("full-16", SHAPES, SHAPES, 16, size.distilled),
-        stage("efficient-16", SHAPES, "tuned", 16, size.distilled),
+        stage("efficient-16", SHAPES, efficient, 16, size.distilled),
         *(
             stage(_student(p), "full-16", "efficient-16", 8, 2 * size.distilled, p)
             for p in size.shares
         ),
     ]
     if size.progressive:  # with as many training steps in all
-        before, each = "tuned", 3 * size.distilled // 4
+        before, each = efficient, 3 * size.distilled // 4
         for to in (64, 32, 16, 8):
             stages.append(stage(f"progressive-{to}", before, before, to, each))
             before = f"progressive-{to}"
@@ -185,8 +212,7 @@ def _experiment(size: _Size, efficient: str) -> Experiment:
             "sampling": {"precision": "bf16", "batch_size": 32},
         },
         "steps": {
-            "pictures": size.pictures,
-            "caption_dropout": 0.25,
+            **_data(size).model_dump(),
             "stages": stages,
             "keep_targets": True,  # of the teacher that all shares have
         },
@@ -198,10 +224,10 @@ def _student(share: float) -> str:
     return f"student-p{share:g}"
 
 
-def _drawings(size: _Size) -> dict[tuple[str, float], Drawing]:
+def _drawings(size: _Size, efficient: str) -> dict[tuple[str, float], Drawing]:
     """By the name of a curve and its guidance."""
     models = {f"teacher_{steps}": (SHAPES, steps) for steps in (50, 16, 8)}
-    models["undistilled_8"] = ("tuned", 8)
+    models["undistilled_8"] = (efficient, 8)
     models |= {_curve(p): (_student(p), 8) for p in size.shares}
     if size.progressive:
         models["progressive_8"] = ("progressive-8", 8)
