@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -29,11 +28,7 @@ from experiments.shapes.base_training import BaseTraining
 from experiments.steps.section import StepsSection
 from experiments.sweep.section import SweepSection
 from experiments.whole.section import WholeSection
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from latency_tables.parsing import parse_toml
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -98,11 +93,11 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     if not path.is_file() and path.name == str(path) and preset.is_file():
         path = preset
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
         raise ExperimentError(f"{path}: no such file; presets are: {known}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ExperimentError(f"{path}: not readable as TOML: {error}") from error
     return resolve(Experiment, values, overrides, str(path))
 
@@ -128,8 +123,8 @@ def _override(values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ExperimentError(f"--set {override}: write it as key=value, like search.rounds=2")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text}")["value"]
+    except ValueError:
         value = text
     *parents, last = key.split(".")
     section: Any = values

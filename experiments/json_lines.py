@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from latency_tables.parsing import parse_json
+
 
 def append_line(path: Path, value: dict[str, Any]) -> None:
     """Add an object at the end of a file, which is made where there is none."""
@@ -29,7 +31,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            value = json.loads(line)
+            value = parse_json(line)
         except ValueError:
             continue
         if isinstance(value, dict):

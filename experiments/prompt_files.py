@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 from experiments.experiment import ExperimentError
+from latency_tables.parsing import parse_json
 
 _COLUMNS = ("prompt", "prompts")  # Parti's and DrawBench's, in any case
 # In Parti's table, quotation marks are part of the prompts that they stand in.
@@ -49,7 +49,7 @@ def read_prompts(path: Path) -> list[str]:
 def _coco_captions(text: str, path: Path) -> list[str]:
     """The caption with the lowest id of every image, by the images' ids."""
     try:
-        captions = json.loads(text)
+        captions = parse_json(text)
     except ValueError as error:
         raise ExperimentError(f"{path}: is no JSON ({error}); fetch it again") from error
     annotations = captions.get("annotations") if isinstance(captions, dict) else None

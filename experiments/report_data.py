@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from experiments.report.tradeoff import Cloud
 from experiments.run_folder import RunFolder
 from experiments.search_parts import Parts
 from experiments.training_log import load_training
+from latency_tables.parsing import parse_json
 from search.decision import Decision
 from search.front import Front, not_beaten
 from search.recorded_evaluations import RecordedEvaluations, undecided
@@ -34,7 +34,7 @@ def report_data(parts: Parts, folder: RunFolder, state: SearchState) -> ReportDa
         latency=parts.latency,
         target_ms=parts.target_ms,
         samples=load_samples(folder.samples),
-        result=json.loads(folder.result.read_text()) if folder.result.exists() else None,
+        result=parse_json(folder.result.read_text()) if folder.result.exists() else None,
         commands=commands(folder.path),
         faults=load_faults(folder.faults),
         front=Front.load(folder.front, parts.full).points if folder.front.exists() else (),

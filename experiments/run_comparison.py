@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.table import Table
 from experiments.report.look import INK, canvas
 from experiments.report.tradeoff import Cloud, cloud
 from experiments.run_folder import RunFolder, RunFolderError
+from latency_tables.parsing import parse_json
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ def read_run(path: Path) -> RunFigures:
     if not run.decisions.exists():
         raise RunFolderError(f"{path}: has not decided anything yet; compare it later")
     try:
-        decisions = [json.loads(line) for line in run.decisions.read_text().splitlines()]
+        decisions = [parse_json(line) for line in run.decisions.read_text().splitlines()]
         first = decisions[0]
         way = [(first["latency_before_ms"], first["clip_before"])]
         way += [(each["latency_after_ms"], each["clip_after"]) for each in decisions]
-        points = json.loads(run.front.read_text())["points"] if run.front.exists() else []
+        points = parse_json(run.front.read_text())["points"] if run.front.exists() else []
         front = tuple((point["latency_ms"], point["clip"]) for point in points)
-        result = json.loads(run.result.read_text()) if run.result.exists() else None
+        result = parse_json(run.result.read_text()) if run.result.exists() else None
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise RunFolderError(f"{path}: damaged ({error}); leave it out, or run it again") from error
     section = experiment.search

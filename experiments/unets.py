@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from diffusers import UNet2DConditionModel
 
 from experiments.shapes.tokenizer import CONTEXT_LENGTH
 from latency_tables import BlockSignature
+from latency_tables.parsing import parse_json
 from supernet.architecture import (
     Architecture,
     ArchitectureError,
@@ -194,7 +194,7 @@ def _usual_context_length(config: UNetConfig) -> int:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UNetSourceError(f"{path}: not readable as JSON ({error}); write it again") from error
     if not isinstance(value, dict):

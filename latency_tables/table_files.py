@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
@@ -13,13 +12,9 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from latency_tables.parsing import parse_toml
 from latency_tables.signature import SIGNATURE_FIELDS, BlockSignature
 from latency_tables.table import ROW_FIELDS, LatencyRow, LatencyTable, TableError, TableMetadata
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SUFFIXES = (".toml", ".csv")
 COLUMNS = SIGNATURE_FIELDS + ROW_FIELDS
@@ -136,7 +131,7 @@ def read_metadata(path: Path, **given: Any) -> TableMetadata:
         raise TableError(f"{path}: no such file; give the TOML file of a table's metadata")
     try:
         text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
+        values = parse_toml(text)
     except ValueError as error:
         raise TableError(f"{path}: not a TOML file: {_one_line(error)}; write it again") from error
     if not values:

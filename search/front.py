@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from latency_tables.parsing import parse_json
 from search.state import StateError, write_atomically
 from supernet.architecture import Architecture, BlockId
 
@@ -71,7 +72,7 @@ class Front:
             StateError: if the file is missing, damaged or of another version.
         """
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = parse_json(path.read_text(encoding="utf-8"))
             if value["version"] != FRONT_VERSION:
                 raise StateError(
                     f"{path}: version {value['version']}, this evounet reads {FRONT_VERSION}; "

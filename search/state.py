@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from latency_tables.parsing import parse_json
 from search.budget import Spent
 from search.decision import Decision
 from supernet.architecture import Architecture
@@ -75,7 +76,7 @@ class SearchState:
         if not path.exists():
             return cls(full)
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = parse_json(path.read_text(encoding="utf-8"))
             version, base = value["version"], value["base"]
             decisions = value["decisions"]
             if version == _WITHOUT_REMARKS:

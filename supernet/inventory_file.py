@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from latency_tables.parsing import parse_json
 from supernet.parts import Inventory
 
 INVENTORY_VERSION = 1
@@ -31,7 +32,7 @@ def load_inventory(path: Path) -> Inventory:
         InventoryFileError: naming the file and what is wrong with it.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
         version = value.pop("version")
     except (OSError, ValueError, AttributeError, KeyError) as error:
         raise InventoryFileError(f"{path}: is no inventory ({error!r})") from error

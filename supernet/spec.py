@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from latency_tables.parsing import parse_json
 from supernet.architecture import (
     CROSS_ATTENTION,
     RESNET,
@@ -229,7 +230,7 @@ def read_spec(path: Path) -> Spec:
         ArchitectureError: naming the file and what is wrong with it.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArchitectureError(f"{path}: is not readable as JSON ({error})") from error
     version = value.get("version") if isinstance(value, dict) else None

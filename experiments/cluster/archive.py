@@ -14,11 +14,15 @@ import os
 import shutil
 import sqlite3
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO, TypeVar
+
+from latency_tables.parsing import parse_json
+
+_Decoded = TypeVar("_Decoded")
 
 _MARK = "evounet-archive "
 # Of the tar, in bytes: a multiple of 3, so that lines join without padding, and of tar's 512.
@@ -121,11 +125,11 @@ class Receiver:
         for line in lines:
             _, mark, content = line.partition(_MARK)
             if mark and content.startswith("{"):
-                value = json.loads(content)
+                value = _decoded(parse_json, content)
                 self.expected = value.get("bytes", self.expected)
                 self._end = value.get("sha256", self._end)
             elif mark:
-                block = base64.b64decode(content)
+                block = _decoded(base64.b64decode, content)
                 self._tar.write(block)
                 self._digest.update(block)
                 self.received += len(block)
@@ -162,9 +166,23 @@ def unpack(tar: Path, folder: Path) -> None:
 def _files(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     for member in tar:
         path = PurePosixPath(member.name)
-        if not member.isreg() or path.is_absolute() or ".." in path.parts:
+        inside = not path.is_absolute() and ".." not in path.parts
+        # A sparse file of a few bytes may fill a disk.
+        if not member.isreg() or member.issparse() or not inside:
             raise ArchiveError(
                 f"the archive holds '{member.name}', which is no file inside of a run folder; "
                 "do not trust the cluster that it came from"
             )
         yield member
+
+
+def _decoded(decode: Callable[[str], _Decoded], content: str) -> _Decoded:
+    """What a marked line says.
+
+    Raises:
+        ArchiveError: if it was changed on its way.
+    """
+    try:
+        return decode(content)
+    except ValueError as error:
+        raise ArchiveError(f"the run folder came damaged ({error}); fetch it once more") from error

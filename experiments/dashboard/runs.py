@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,17 +14,13 @@ from experiments.live import Live, load_live
 from experiments.report.data import picture_name
 from experiments.run_folder import RunFolder, RunFolderError
 from experiments.training_log import TrainingPoint, load_training
+from latency_tables.parsing import parse_json, parse_toml
 from search.decision import Decision
 from search.front import Front, FrontPoint
 from search.recorded_evaluations import Evaluation, RecordedEvaluations
 from search.state import SearchState
 from supernet.inventory_file import load_inventory
 from supernet.parts import Inventory
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _Value = TypeVar("_Value")
 _Stamp = tuple[int, int] | None  # moment and size of a file; None where there is none
@@ -253,12 +247,12 @@ def _settings(path: Path) -> dict[str, Any]:
     It is not checked any further: the search that has written it has done that.
     """
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = parse_toml(path.read_text(encoding="utf-8"))
         latency, search = settings["latency"], settings["search"]
         needed = (settings["seed"], latency["tables"][0], search["strategy"], search["paper"])
         if None in needed or not {"target_ms", "target_ratio"} & latency.keys():
             raise KeyError("latency.target_ms")
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except ValueError as error:
         raise RunFolderError(f"{path}: damaged ({error}); restore it from a copy") from error
     except (KeyError, IndexError, TypeError) as error:
         raise RunFolderError(
@@ -269,7 +263,7 @@ def _settings(path: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise RunFolderError(f"{path}: damaged ({error}); 'evounet resume' writes it") from error
 

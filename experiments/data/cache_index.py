@@ -6,7 +6,7 @@ import itertools
 from bisect import bisect_right
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.data.encoder import PipelineEncoder
 from experiments.data.source import DataError
@@ -14,6 +14,8 @@ from search.state import write_atomically
 
 INDEX = "evounet-cache.json"
 EMPTY = "empty.safetensors"
+# Of a shard: nothing that leads out of its folder.
+FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class _Value(BaseModel):
@@ -47,7 +49,7 @@ class MadeFrom(_Value):
 class Shard(_Value):
     """One file: ``pictures`` of the source, and the ``captions`` that none before it had."""
 
-    file: str
+    file: str = Field(pattern=FILE_NAME)
     pictures: int
     captions: int
 

@@ -17,6 +17,7 @@ from experiments.data.source import (
     IndexedSource,
     as_captions,
 )
+from latency_tables.parsing import parse_json
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -111,7 +112,12 @@ def _listed(folder: Path, metadata: Path, caption_column: str | None) -> Iterato
                     f"{where}: has no '{key}', only {', '.join(map(repr, row)) or 'nothing'}; "
                     "add it" + (", or set caption_column" if key == wanted else "")
                 )
-        picture = folder / str(row["file_name"])
+        name = Path(str(row["file_name"]))
+        picture = folder / name
+        if name.is_absolute() or ".." in name.parts:
+            raise DataError(
+                f"{where}: file_name '{name}' leads out of the folder; write it relative to that"
+            )
         if not picture.is_file():
             raise DataError(f"{where}: there is no picture {picture}; restore it or drop the line")
         yield _Entry(picture, as_captions(row[wanted], where))
@@ -135,7 +141,7 @@ def _rows(metadata: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError as error:
         raise DataError(f"{where}: is no JSON ({error}); mend it") from error
     if not isinstance(row, dict):

@@ -20,8 +20,10 @@ from experiments.data.source import (
     Unread,
     as_captions,
 )
+from latency_tables.parsing import parse_json
 
 _PICTURES = ("jpg", "jpeg", "png", "webp")
+_LARGEST = 2**30  # bytes of a file in a shard
 _Place = tuple[int, int]  # number of the shard in this epoch, of the sample in it
 
 
@@ -113,7 +115,7 @@ class TarShards:
         try:
             if "txt" in sample and self.caption_column is None:
                 return as_captions(sample["txt"].decode("utf-8"), name)
-            values = json.loads(sample["json"]) if "json" in sample else {}
+            values = parse_json(sample["json"]) if "json" in sample else {}
         except DataError:
             raise
         except ValueError as error:
@@ -177,6 +179,8 @@ def _samples(shard: Path, *, contents: bool) -> Iterator[dict[str, Any]]:
         for sample in webdataset().group_by_keys(_files(shard, contents)):
             if any(suffix in sample for suffix in _PICTURES):
                 yield sample
+    except DataError:
+        raise
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         reason = error.args[0] if error.args else type(error).__name__
         raise DataError(
@@ -187,6 +191,12 @@ def _samples(shard: Path, *, contents: bool) -> Iterator[dict[str, Any]]:
 def _files(shard: Path, contents: bool) -> Iterator[dict[str, Any]]:
     with tarfile.open(shard, "r:") as archive:
         for member in archive:
+            if member.issparse() or member.size > _LARGEST:
+                # A sparse file of a few bytes may fill the memory.
+                raise DataError(
+                    f"{shard}: holds '{member.name}' of {member.size} bytes, which is no picture "
+                    "and no caption; pack it again without"
+                )
             file = archive.extractfile(member) if member.isreg() else None
             if file is not None:
                 data = file.read() if contents else str(member.size).encode()

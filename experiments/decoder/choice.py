@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture
 from experiments.models import SHAPES, pipeline_source
 from experiments.unets import CONFIGS, HUB_ID
 from latency_tables import BlockSignature
+from latency_tables.parsing import parse_json
 
 BUILT_IN = (SHAPES, "sd15", "sd21", "sdxl")
 
@@ -137,7 +137,7 @@ def _config(name: str) -> Mapping[str, Any]:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DecoderError(f"{path}: not readable as JSON ({error}); write it again") from error
     kind = value.get("_class_name") if isinstance(value, dict) else None

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from diffusers import AutoencoderKL
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from distillation.pairs import PairBatches, Pairs
 from evaluators.evaluator import weights_digest
 from experiments.data.cache import open_shard
-from experiments.data.cache_index import Places
+from experiments.data.cache_index import FILE_NAME, Places
 from experiments.data.source import DataError, EpochOrder
 from search.state import write_atomically
 from supernet.checkpoint import save_tensors
@@ -56,7 +57,7 @@ class PairsIndex(_Value):
     """Which shards are whole: others are made again."""
 
     origin: Origin
-    shards: tuple[str, ...] = ()
+    shards: tuple[Annotated[str, Field(pattern=FILE_NAME)], ...] = ()
 
     def rows(self, shard: int) -> range:
         """Pairs of a shard."""

@@ -12,6 +12,7 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.utils import save_image
 
 from experiments.report.data import SampleSet, picture_name
+from latency_tables.parsing import parse_json
 from search.state import write_atomically
 
 _INDEX = "samples.json"
@@ -49,7 +50,7 @@ def sample_titles(folder: Path) -> tuple[str, ...]:
 
 def _index(folder: Path) -> list[dict[str, Any]]:
     path = folder / _INDEX
-    return list(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
+    return list(parse_json(path.read_text(encoding="utf-8"))) if path.exists() else []
 
 
 def _write(folder: Path, entries: list[dict[str, Any]], sets: Sequence[SampleSet]) -> None:

@@ -15,6 +15,7 @@ from experiments.sweep.folder import SweepFolder
 from experiments.sweep.plan import Values, settings
 from experiments.sweep.records import Records
 from experiments.sweep.section import SweepSection
+from latency_tables.parsing import parse_json
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def outcomes(records: Records, folder: SweepFolder) -> list[TrialOutcome]:
 
 def _result(folder: SweepFolder, name: str) -> dict[str, Any]:
     path = folder.trial(name).result
-    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    result: dict[str, Any] = parse_json(path.read_text()) if path.exists() else {}
     return result
 
 

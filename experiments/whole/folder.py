@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from experiments.experiment import Experiment
 from experiments.run_folder import ExperimentFolder, RunFolderError
+from latency_tables.parsing import parse_json
 from search.state import write_atomically
 
 
@@ -106,7 +107,7 @@ class WholeFolder(ExperimentFolder):
         if not self.records.exists():
             return {}
         try:
-            values = json.loads(self.records.read_text(encoding="utf-8"))
+            values = parse_json(self.records.read_text(encoding="utf-8"))
             return {name: StageRecord.model_validate(value) for name, value in values.items()}
         except (OSError, ValueError, AttributeError, ValidationError) as error:
             raise RunFolderError(

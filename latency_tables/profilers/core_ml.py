@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from latency_tables.parsing import parse_json
 from latency_tables.profilers.torch_cpu import chip_name
 from latency_tables.profiling import BlockProfiler, Conditions
 from latency_tables.signature import BlockSignature
@@ -137,7 +138,7 @@ def _read_manifest(path: Path, precision: str) -> dict[BlockSignature, str]:
     if not path.exists():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
         files = {BlockSignature(**each["signature"]): each["file"] for each in value["blocks"]}
         theirs = value["precision"]
     except (ValueError, KeyError, TypeError) as error:

@@ -31,6 +31,22 @@ def encoded(number: int, file_format: str = "PNG", size: tuple[int, int] = (8, 8
     return file.getvalue()
 
 
+def sparse_tar(path: Path, name: str, size: int) -> Path:
+    """A tar of some blocks with a file that grows to any size when it is read: zeros."""
+    member = tarfile.TarInfo(name)
+    member.pax_headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": name,
+        "GNU.sparse.realsize": str(size),
+    }
+    content = b"1\n0\n1\n".ljust(512, b"\0") + b"x"
+    member.size = len(content)
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(member, io.BytesIO(content))
+    return path
+
+
 def write(folder: Path, files: Mapping[str, bytes | str]) -> Path:
     for name, content in files.items():
         path = folder / name

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import struct
 import sys
+import tarfile
+import zlib
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
-from picture_files import encoded, jsonl, opened, pairs, saved_dataset, shards, tar, write
+from picture_files import (
+    encoded,
+    jsonl,
+    opened,
+    pairs,
+    saved_dataset,
+    shards,
+    sparse_tar,
+    tar,
+    write,
+)
 
 from experiments.data.opening import open_data
+from experiments.data.picture import decode
 from experiments.data.settings import ReadingSettings
 from experiments.data.source import DataError
 
@@ -128,6 +143,40 @@ def test_samples_of_shards_without_captions(tmp_path: Path) -> None:
         "twice", ("1.png", encoded(1))
     )
     assert "holds no picture" in refused(tar(tmp_path / "words.tar", [("1.txt", b"x")]))
+
+
+def test_shards_that_would_fill_the_memory(tmp_path: Path) -> None:
+    path = sparse_tar(tmp_path / "bomb.tar", "1.png", 2**45)
+    assert path.stat().st_size < 2**15
+    assert f"bomb.tar: holds '1.png' of {2**45} bytes, which is no picture" in refused(path)
+    member = tarfile.TarInfo("1.png")
+    member.size = 2**31
+    (tmp_path / "huge.tar").write_bytes(member.tobuf() + bytes(1024))
+    assert "huge.tar: holds '1.png' of 2147483648 bytes" in refused(tmp_path / "huge.tar")
+
+
+def test_pictures_that_would_fill_the_memory(tmp_path: Path) -> None:
+    """Pillow refuses them by their header."""
+    header = struct.pack(">IIBBBBB", 2**17, 2**17, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n"
+    for kind, content in ((b"IHDR", header), (b"IDAT", b"")):
+        bomb += struct.pack(">I", len(content)) + kind + content
+        bomb += struct.pack(">I", zlib.crc32(kind + content))
+    folder = write(tmp_path, {"a.png": bomb, "a.txt": "x"})
+    with pytest.raises(
+        DataError, match=r"a\.png: cannot be read as a picture .*decompression bomb"
+    ):
+        [decode(read()) for read in opened(folder).in_order()]
+
+
+def test_metadata_that_leads_out_of_its_folder_or_is_nested_without_end(tmp_path: Path) -> None:
+    write(tmp_path, {"secret.png": encoded(1)})
+    for number, name in enumerate(("../secret.png", str(tmp_path / "secret.png"))):
+        line = json.dumps({"file_name": name, "text": "x"})
+        folder = write(tmp_path / str(number), {"metadata.jsonl": line})
+        assert f"line 1: file_name '{name}' leads out of the folder" in refused(folder)
+    folder = write(tmp_path / "deep", {"metadata.jsonl": "[" * 100_000})
+    assert "line 1: is no JSON (it is nested too deep)" in refused(folder)
 
 
 @pytest.mark.parametrize("make", [jsonl, saved_dataset, shards])

@@ -186,7 +186,10 @@ def test_a_damaged_cache_is_refused_by_the_name_of_its_file(tmp_path: Path, sd: 
     shard.unlink()
     assert f"{shard}: cannot be read as safetensors" in message()
     shard.write_bytes(whole)
+    index = (cache / INDEX).read_text()
     (cache / INDEX).write_text("{}")
+    assert f"{cache / INDEX}: cannot be read as the index of a cache" in message()
+    (cache / INDEX).write_text(index.replace("shard-00001", "../shard-00001"))
     assert f"{cache / INDEX}: cannot be read as the index of a cache" in message()
 
 

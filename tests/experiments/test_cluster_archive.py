@@ -132,3 +132,9 @@ def test_nothing_is_written_outside_of_the_folder(evil: tarfile.TarInfo, tmp_pat
     with pytest.raises(ArchiveError, match="no file inside of a run folder"):
         unpack(path, tmp_path / "here" / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["evil.tar"]
+
+
+@pytest.mark.parametrize("line", ['evounet-archive {"bytes": 1', "evounet-archive A"])
+def test_a_line_that_was_changed_on_its_way_is_told(line: str) -> None:
+    with pytest.raises(ArchiveError, match=r"came damaged .*; fetch it once more"):
+        Receiver(io.BytesIO()).feed(line + "\n")

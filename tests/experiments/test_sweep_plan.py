@@ -20,10 +20,10 @@ from experiments.experiment import (
     ExperimentError,
     load_experiment,
     resolve,
-    tomllib,
 )
 from experiments.sweep.plan import check_values, draw_values, trial_experiment, trial_names
 from experiments.sweep.section import Parameter
+from latency_tables.parsing import parse_toml
 
 RATE = {"low": 1e-5, "high": 1e-3, "log": True}
 
@@ -118,7 +118,7 @@ def test_a_sweep_is_written_and_read_as_it_was_given() -> None:
     parameters = {"search.caution": [0.0, 1.0], "training.round.learning_rate": RATE}
     experiment = swept({"trials": 4, "parameters": parameters})
     assert '"training.round.learning_rate"' in experiment.to_toml()
-    values = tomllib.loads(experiment.to_toml())
+    values = parse_toml(experiment.to_toml())
     assert values["sweep"]["parameters"] == parameters
     assert resolve(Experiment, values, [], "again") == experiment
 

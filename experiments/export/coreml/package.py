@@ -6,7 +6,6 @@ Core ML, the blob file that MIL stores weights in), not by the converter that wr
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_tables.parsing import parse_json
 from latency_tables.profilers.ml_program import quiet_coremltools
 
 Value = NDArray[Any] | str
@@ -114,7 +114,7 @@ def _read(package: Path) -> Program:
         from coremltools.proto import Model_pb2
         from google.protobuf.message import DecodeError
 
-    manifest = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
+    manifest = parse_json((package / "Manifest.json").read_text(encoding="utf-8"))
     root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
     model = Model_pb2.Model()
     try:
