@@ -5,6 +5,7 @@ Only light modules are imported here, so that ``evounet --help`` answers at once
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from types import TracebackType
@@ -61,11 +62,23 @@ app.command()(dashboard.dashboard)
 app.command()(bench.bench)
 
 
+# What the system may have against a path that a user gave.
+_REFUSALS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+)
+
+
 def main() -> None:
     """Run the command line.
 
-    Bad input ends with one clear line and exit code 2, and so does a full disk; work that no
-    evaluator could do with exit code 1.
+    Bad input ends with one clear line and exit code 2, and so do a full disk and files that the
+    system does not let us have; work that no evaluator could do with exit code 1.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -85,6 +98,8 @@ def main() -> None:
                 "with 'evounet resume'",
                 2,
             )
+        if isinstance(error, OSError) and error.errno in _REFUSALS and error.filename is not None:
+            _end(f"{error.filename}: {error.strerror}; correct the path, or its permissions", 2)
         if not isinstance(error, EvaluatorError):
             raise
         _end(error, 1)

@@ -81,18 +81,23 @@ _QUICK = _Size(
 
 
 def run(quick: bool, console: Console) -> list[Figure]:
-    """Count, predict, ablate, and do the whole run."""
-    size = _QUICK if quick else _WHOLE
-    figures = [*_counts(), *_predicted(), *ablation_figures(size.ablation, console)]
-    experiment = load_experiment(Path("shapes_full"), size.overrides)
+    """Do the whole run, count, predict and ablate; nothing is kept."""
     with TemporaryDirectory() as name:
-        folder = WholeFolder(Path(name) / "run")
-        folder.begin(experiment, overwrite=False)
-        with folder.locked():
-            comparison = run_whole(WholeRun(experiment, folder, RunLog(console, folder.log)))
+        return run_in(Path(name), quick, console)
+
+
+def run_in(folder: Path, quick: bool, console: Console) -> list[Figure]:
+    """The same in a folder, where stages of the whole run that are done are not done again."""
+    size = _QUICK if quick else _WHOLE
+    experiment = load_experiment(Path("shapes_full"), size.overrides)
+    run_folder = WholeFolder(folder / "run")
+    run_folder.begin(experiment, overwrite=False)
+    with run_folder.locked():
+        comparison = run_whole(WholeRun(experiment, run_folder, RunLog(console, run_folder.log)))
     for line in comparison.shortfall():
         console.print(line, soft_wrap=True)
-    return [*_whole(comparison), *figures]
+    ablation = ablation_figures(size.ablation, console)
+    return [*_whole(comparison), *_counts(), *_predicted(), *ablation]
 
 
 def _whole(comparison: WholeComparison) -> Iterator[Figure]:

@@ -29,7 +29,8 @@ def bench(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="with distill or strategies: keep what is done here, and go on when called again",
+            help="with distill, paper or strategies: keep what is done here, and go on when "
+            "called again",
         ),
     ] = None,
     json_: Annotated[

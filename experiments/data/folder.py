@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ def _listed(folder: Path, metadata: Path, caption_column: str | None) -> Iterato
             raise DataError(
                 f"{where}: file_name '{name}' leads out of the folder; write it relative to that"
             )
-        if not picture.is_file():
+        if not os.path.isfile(picture):  # false for what no file can be called, too
             raise DataError(f"{where}: there is no picture {picture}; restore it or drop the line")
         yield _Entry(picture, as_captions(row[wanted], where))
 

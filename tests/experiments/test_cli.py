@@ -188,6 +188,20 @@ def test_a_full_disk_is_told_in_a_line(
     assert told.count("\n") == 1
 
 
+def test_a_path_that_the_system_refuses_is_told_in_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for path, reason in (
+        (file / "run", "Not a directory"),
+        (tmp_path / ("a" * 300), "File name too long"),
+    ):
+        answer = evounet("search", "demo", "--run", path)
+        assert answer.returncode == 2
+        (line,) = answer.stderr.splitlines()
+        assert f"{reason}; correct the path, or its permissions" in line
+        assert str(path) in line
+
+
 def test_a_bug_shows_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise OSError(errno.EACCES, "Permission denied")

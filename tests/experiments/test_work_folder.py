@@ -109,6 +109,7 @@ def test_figures_tell_of_sittings(
         assert ("in 2 sittings" in page.read_text()) == (sittings == 2)
     assert folders == [work, work]
     assert "was begun with another quick" in evounet.refused(*command, "--quick")
-    assert "--work is for a benchmark that takes hours: distill, strategies" in evounet.refused(
-        "bench", "world", "--work", work
+    assert (
+        "--work is for a benchmark that takes hours: distill, paper, strategies"
+        in evounet.refused("bench", "world", "--work", work)
     )

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 from random import Random
 from typing import Any
+
+import tomli_w
+
+from latency_tables.parsing import parse_toml
 
 _ODD: tuple[Any, ...] = (
     None,
@@ -26,6 +31,23 @@ _ODD: tuple[Any, ...] = (
     {"": None},
     [1, "two", None],
 )
+
+
+def damaged_file(name: str, content: bytes, random: Random) -> bytes:
+    """A copy in which bytes, or in JSON and TOML values, are other ones."""
+    if random.random() < 0.3:
+        return damaged_bytes(content, random)
+    if name.endswith(".json"):
+        return json.dumps(damaged(json.loads(content), random)).encode()
+    if name.endswith(".jsonl"):
+        *lines, last = content.splitlines(keepends=True)
+        return b"".join([*lines, json.dumps(damaged(json.loads(last), random)).encode(), b"\n"])
+    if name.endswith(".toml"):
+        try:
+            return tomli_w.dumps(damaged(parse_toml(content.decode()), random)).encode()
+        except (TypeError, ValueError, AttributeError):  # TOML has no way to say it
+            pass
+    return damaged_bytes(content, random)
 
 
 def damaged(value: Any, random: Random) -> Any:
