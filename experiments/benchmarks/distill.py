@@ -1,7 +1,7 @@
 """Does a UNet of 8 steps, made by the paper's chain, draw as its teacher does in 50?
 
-The efficient UNet is the supernet without the blocks that the paper removes (its Table 3), trained
-on as a search trains what it found. All are judged on held-out captions, from the same noise.
+The efficient UNet is what the demo's search finds. All are judged on held-out captions, from the
+same noise.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +19,25 @@ from rich.console import Console
 from torch import Tensor
 
 from evaluators.picture_sets import set_distance
-from evaluators.pipelines import load_pipeline
 from experiments.benchmarks.benchmark import Figure, Goal
 from experiments.benchmarks.distill_steps import step_figures
+from experiments.benchmarks.searches import QUICK_SEARCH, is_begun, search_in
 from experiments.comparison import Pictures
-from experiments.data.settings import DataSettings
-from experiments.drafts import publish
-from experiments.experiment import Experiment
-from experiments.models import SHAPES, pipeline_source, supernet_weights
-from experiments.progress import track
+from experiments.experiment import Experiment, load_experiment
+from experiments.models import SHAPES
 from experiments.report.look import canvas
+from experiments.run_folder import RunFolder
 from experiments.run_log import RunLog
 from experiments.steps.chain import Chain
 from experiments.steps.folder import StepsFolder
 from experiments.steps.measures import Drawing
 from experiments.steps.parts import StepsParts, prepare
 from experiments.steps.run import compare
-from experiments.trainer import TrainingJob, local_trainer
-from experiments.training import load_unet_weights
-from experiments.whole.published import REMOVED
-from supernet.block_dropping import BlockDropping
-from supernet.growth import load_weights
-from supernet.materialize import materialize
-from supernet.training_settings import TrainingSettings
 
 _SEED = 13  # of scenes and noise; no preset uses it
 _SCALE = 4.0  # guidance that single figures are taken at
-_MIXED = 0.1  # the paper's share of CFG-aware steps
+_MIXED = 0.5  # share of CFG-aware steps; the paper's is 0.1
+_GUIDED = (1.5, 8.0)  # guidance of those; the paper's goes to 14, which no picture here bears
 _RESAMPLED = 200
 
 
@@ -61,7 +52,7 @@ class _Size:
         progressive: whether 128 -> 64 -> 32 -> 16 -> 8 is tried too.
         pictures: of the training data.
         batch_size: of all stages.
-        tuned: steps of the efficient UNet's training before the chain.
+        search: changes to the demo's search.
         distilled: training steps of each stage to 16 steps; twice as many to 8.
         timed: training steps that are timed, vanilla and CFG-aware ones each.
         timed_batch: pictures of such a step.
@@ -73,7 +64,7 @@ class _Size:
     progressive: bool
     pictures: int
     batch_size: int
-    tuned: int
+    search: tuple[str, ...]
     distilled: int
     timed: int
     timed_batch: int
@@ -86,7 +77,7 @@ _QUICK = _Size(
     progressive=False,
     pictures=64,
     batch_size=8,
-    tuned=3,
+    search=QUICK_SEARCH,
     distilled=1,
     timed=2,
     timed_batch=16,
@@ -94,11 +85,11 @@ _QUICK = _Size(
 _WHOLE = _Size(
     drawn=128,
     scales=(1.5, 2.5, _SCALE, 5.5, 7.5),
-    shares=(0.0, _MIXED, 0.3, 0.5, 0.9, 1.0),
+    shares=(0.0, 0.1, 0.3, _MIXED, 0.9, 1.0),
     progressive=True,
     pictures=4096,
     batch_size=32,
-    tuned=960,
+    search=(),
     distilled=200,
     timed=12,
     timed_batch=32,
@@ -114,18 +105,16 @@ def run(quick: bool, console: Console) -> list[Figure]:
 def run_in(folder: Path, quick: bool, console: Console) -> list[Figure]:
     """The same in a folder, where stages and pictures that are done are not done again."""
     size = _QUICK if quick else _WHOLE
-    efficient = folder / "efficient"
-    if not efficient.exists():
-        checkpoint = folder / "tuned.safetensors"
-        publish(efficient, partial(_save_efficient, size, checkpoint, console))
-    parts = prepare(_experiment(size, str(efficient)))
+    efficient = str(folder / "search")
+    _search(RunFolder(folder / "search"), size, console)
+    parts = prepare(_experiment(size, efficient))
     run_folder = StepsFolder(folder / "run")
     run_folder.begin(parts.experiment, overwrite=False)
     chain = Chain(parts, run_folder, RunLog(console, run_folder.log))
     with run_folder.locked():
         for stage in parts.section.stages:
             chain.do(stage)
-        drawings = _drawings(size, str(efficient))
+        drawings = _drawings(size, efficient)
         results = compare(chain, list(drawings.values())).drawn
     pictures = dict(zip(drawings, (each.pictures for each in results), strict=True))
     return [
@@ -136,58 +125,38 @@ def run_in(folder: Path, quick: bool, console: Console) -> list[Figure]:
     ]
 
 
-def _save_efficient(size: _Size, checkpoint: Path, console: Console, folder: Path) -> None:
-    """The pipeline with the supernet's UNet without what the paper removes, trained on."""
-    trainer = local_trainer(pipeline_source(SHAPES), _data(size), _SEED, torch.device("cpu"))
-    unet = trainer.supernet.unet
-    architecture = trainer.supernet.full().without(REMOVED)
-    weights = load_unet_weights(supernet_weights(SHAPES), unet)
-    job = TrainingJob(weights, architecture, _tuning(size), _SEED)
-    with track(console, "distill: efficient UNet", size.tuned) as told:
-        trained = trainer.train(job, checkpoint, None, told)
-    pipeline = load_pipeline(pipeline_source(SHAPES))
-    load_weights(pipeline.unet, trained)
-    pipeline.register_modules(unet=materialize(pipeline.unet, architecture))
-    pipeline.save_pretrained(folder)
+def _search(folder: RunFolder, size: _Size, console: Console) -> None:
+    """Have the efficient UNet there."""
+    experiment = load_experiment(Path("demo"), size.search)
+    if not (is_begun(folder, experiment) and folder.result.exists()):
+        search_in(folder, experiment, console)
 
 
-def _data(size: _Size) -> DataSettings:
-    return DataSettings(data=SHAPES, pictures=size.pictures, caption_dropout=0.25)
-
-
-def _common(size: _Size) -> dict[str, Any]:
-    """Settings of all trainings."""
-    return {
+def _experiment(size: _Size, efficient: str) -> Experiment:
+    common = {
         "batch_size": size.batch_size,
         "adam_beta2": 0.95,
         "warmup_steps": 20,
         "ema_decay": 0.98,
     }
 
-
-def _tuning(size: _Size) -> TrainingSettings:
-    """The final training of the demo's search."""
-    return TrainingSettings(
-        **_common(size),
-        steps=size.tuned,
-        learning_rate=2e-3,
-        dropping=BlockDropping(keep_prob=(1.0, 1.0)),
-        distillation=1.0,
-    )
-
-
-def _experiment(size: _Size, efficient: str) -> Experiment:
     def stage(
         name: str, teacher: str, student: str, to: int, steps: int, p: float = _MIXED
     ) -> dict[str, Any]:
-        training = {"student_steps": to, "steps": steps, "guided_share": p, "learning_rate": 3e-4}
+        training = {
+            "student_steps": to,
+            "steps": steps,
+            "guided_share": p,
+            "guidance_scale": _GUIDED,
+            "learning_rate": 6e-4,
+        }
         return {
             "name": name,
             "kind": "distillation",
             "teacher": teacher,
             "student": student,
             "teacher_steps": 2 * to,
-            "training": {**_common(size), **training},
+            "training": {**common, **training},
         }
 
     stages: list[dict[str, Any]] = [
@@ -213,7 +182,8 @@ def _experiment(size: _Size, efficient: str) -> Experiment:
             "sampling": {"precision": "bf16", "batch_size": 32},
         },
         "steps": {
-            **_data(size).model_dump(),
+            "pictures": size.pictures,
+            "caption_dropout": 0.25,
             "stages": stages,
             "keep_targets": True,  # of the teacher that all shares have
         },

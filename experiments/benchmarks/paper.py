@@ -17,6 +17,7 @@ from rich.console import Console
 from evaluators.latency import TableLatency
 from experiments.benchmarks.ablation import Ablation, ablation_figures
 from experiments.benchmarks.benchmark import Figure, Goal
+from experiments.benchmarks.searches import QUICK_SEARCH
 from experiments.experiment import load_experiment
 from experiments.run_log import RunLog
 from experiments.unets import choose_unet
@@ -56,15 +57,7 @@ class _Size:
 _WHOLE = _Size((), Ablation(prompts=64, steps=8, blocks=None))
 _QUICK = _Size(
     (
-        "evaluation.prompts.count=4",
-        "evaluation.sampling.num_inference_steps=1",
-        "search.rounds=1",
-        "search.grow=false",
-        "search.recheck=0",
-        "search.refine=0",
-        "training.pictures=64",
-        "training.round.steps=0",
-        "training.final.steps=1",
+        *QUICK_SEARCH,
         "decoder.pairs.count=16",
         "decoder.pairs.sampling.num_inference_steps=4",
         "decoder.training.steps=2",
@@ -72,8 +65,6 @@ _QUICK = _Size(
         'steps.stages=[{name = "efficient-8", kind = "distillation", teacher = "base", '
         'student = "search", teacher_steps = 16, training = { student_steps = 8, steps = 1, '
         "batch_size = 4, warmup_steps = 0 }}]",
-        "comparison.prompts.count=4",
-        "comparison.repetitions=3",
         "whole.timed=2",
     ),
     Ablation(prompts=4, steps=1, blocks=1),

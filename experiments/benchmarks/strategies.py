@@ -17,12 +17,10 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from experiments.benchmarks.benchmark import Figure, Goal
+from experiments.benchmarks.searches import is_begun, search_in
 from experiments.comparison import Comparison
 from experiments.experiment import load_experiment
 from experiments.run_folder import RunFolder
-from experiments.run_log import RunLog
-from experiments.search_parts import prepare
-from experiments.search_run import open_pool, search
 from search.decision import paired_difference
 from search.state import write_atomically
 from search.strategies import STRATEGIES
@@ -134,19 +132,11 @@ def _search(name: str, ratio: float, size: Size, folder: Path, console: Console)
     experiment = load_experiment(Path("demo"), overrides)
     run_folder = RunFolder(folder / f"{name}-{100 * ratio:.0f}")
     outcome = run_folder.path / "found.json"
-    begun = run_folder.experiment.exists() and run_folder.load_experiment() == experiment
-    if begun and outcome.exists():
+    if is_begun(run_folder, experiment) and outcome.exists():
         console.print("done already")
         return _FOUND.validate_json(outcome.read_bytes())
-    log = RunLog(console, run_folder.log)
-    parts = prepare(experiment)
-    with open_pool(parts, run_folder, log) as pool:
-        if not begun:
-            outcome.unlink(missing_ok=True)
-            run_folder.create(experiment)
-        comparison = search(parts, run_folder, log, pool)
-    console.print(comparison.table())
-    found = Found.of(comparison)
+    outcome.unlink(missing_ok=True)
+    found = Found.of(search_in(run_folder, experiment, console))
     write_atomically(outcome, _FOUND.dump_json(found).decode() + "\n")
     return found
 
