@@ -1,6 +1,6 @@
 # make demo   set up .venv and run the embedded search (runs/demo/report.html)
 #             make demo SCRATCH=1 trains all its models from nothing first (hours)
-# make test   set up .venv and run every check; also: lint, docs, test-slow, clean
+# make test   set up .venv and run every check; also: lint, docs, test-slow, audit, clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +20,7 @@ demo_options := \
   --set evaluation.second.name=local-dir:$(MODELS)/judge
 endif
 
-.PHONY: demo test lint docs test-slow clean
+.PHONY: demo test lint docs test-slow audit clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.installed $(demo_needs)
@@ -41,6 +41,12 @@ lint: $(VENV)/.installed-test
 # Links and references that lead nowhere are faults.
 docs: $(VENV)/.installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# In an environment of its own, for it brings dependencies that nothing else needs.
+audit:
+	@test -x $(VENV)-audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-audit \
+	  && $(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
+	$(VENV)-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 $(MODELS)/supernet.safetensors: | $(VENV)/.installed
 	$(BIN)/evounet train base --out $(MODELS)
@@ -66,5 +72,5 @@ $(VENV)/.created:
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-audit build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
