@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +14,8 @@ from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusio
 from safetensors import SafetensorError
 from torch import nn
 
+import distillation.efficient_autoencoder  # noqa: F401 - diffusers loads no class not imported
+from supernet import standalone_unet
 from supernet.standalone_unet import StandaloneUNet
 
 Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
@@ -70,6 +74,28 @@ def load_pipeline(name_or_folder: str) -> Pipeline:
         if isinstance(module, nn.Module):
             module.float().eval().requires_grad_(False)
     return pipeline
+
+
+def save_pipeline(pipeline: Pipeline, folder: Path, **options: Any) -> None:
+    """Write a pipeline; a UNet that is no stock one has the code of its class beside its weights.
+
+    Stock diffusers loads that with ``trust_remote_code=True``, whether evounet is installed or
+    not; :func:`load_pipeline` takes its own class for it.
+
+    Args:
+        pipeline: stock but for its UNet, and for its image decoder, whose class has to be
+            imported before diffusers loads it.
+        folder: where to.
+        options: of diffusers' ``save_pretrained``.
+    """
+    pipeline.save_pretrained(folder, **options)
+    if isinstance(pipeline.unet, StandaloneUNet):
+        code = Path(standalone_unet.__file__)
+        shutil.copy(code, folder / "unet")
+        index = folder / "model_index.json"
+        value = json.loads(index.read_text(encoding="utf-8"))
+        value["unet"] = [code.stem, StandaloneUNet.__name__]
+        index.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def _kind(where: str, class_name: object) -> type[Pipeline]:

@@ -84,7 +84,7 @@ _QUICK = _Size(
 )
 _WHOLE = _Size(
     drawn=128,
-    scales=(1.5, 2.5, _SCALE, 5.5, 7.5),
+    scales=(1.5, 2.5, _SCALE, 7.5),
     shares=(0.0, 0.1, 0.3, _MIXED, 0.9, 1.0),
     progressive=True,
     pictures=4096,

@@ -18,19 +18,16 @@ import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 
-from evaluators.pipelines import Pipeline
+from evaluators.pipelines import Pipeline, save_pipeline
 from experiments.export.artefact import Artefact, size_on_disk
 from experiments.export.destination import ExportError, write_out
 from experiments.export.model_card import model_card
 from experiments.export.source import ExportSource
 from experiments.found import weights_files
-from supernet import standalone_unet
-from supernet.standalone_unet import StandaloneUNet
 from supernet.stock_unet import as_stock
 
 Variant = Literal["fp16"]
 
-CODE = Path(standalone_unet.__file__)
 # What an export is tried with: whether pictures are the same shows after two steps of one.
 _PROMPT, _STEPS, _SEED = "a small red circle on a white background", 2, 0
 
@@ -81,11 +78,9 @@ def export_diffusers(
     def write(draft: Path) -> None:
         unet = source.unet if stock is None else stock
         pipeline = _packed(source.pipeline, unet, packing)
-        pipeline.save_pretrained(
-            draft, variant=packing.variant, max_shard_size=packing.max_shard_size
+        save_pipeline(
+            pipeline, draft, variant=packing.variant, max_shard_size=packing.max_shard_size
         )
-        if stock is None:
-            _carry_code(draft)
         forget_folders(draft)
         _write_spec(source, draft)
         if source.samples is not None:
@@ -109,7 +104,7 @@ def export_diffusers(
             unet,
             size_on_disk(unet),
             source.spec.parameters[1],
-            "a stock class" if stock is not None else f"with its code, {CODE.name}",
+            "a stock class" if stock is not None else "with the code of its class",
             source.latency_ms,
         ),
     )
@@ -139,15 +134,6 @@ def _packed(pipeline: Pipeline, unet: UNet2DConditionModel, packing: Packing) ->
     packed = copy.copy(pipeline)
     packed.register_modules(**parts)
     return packed
-
-
-def _carry_code(draft: Path) -> None:
-    """Put the code of the UNet's class beside its weights, where diffusers looks for it."""
-    shutil.copy(CODE, draft / "unet")
-    index = draft / "model_index.json"
-    value = json.loads(index.read_text())
-    value["unet"] = [CODE.stem, StandaloneUNet.__name__]
-    index.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def forget_folders(draft: Path) -> None:

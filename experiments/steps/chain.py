@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from evaluators.evaluator import companions_digest, weights_digest
-from evaluators.pipelines import Pipeline
+from evaluators.pipelines import Pipeline, save_pipeline
 from evaluators.ray_session import ray_session
 from experiments.drafts import publish
 from experiments.progress import track
@@ -148,7 +148,7 @@ class Chain:
         pipeline.register_modules(scheduler=self.parts.outcomes[stage.name].scheduler)
 
         def write(draft: Path) -> None:
-            pipeline.save_pretrained(draft)
+            save_pipeline(pipeline, draft)
             StageRecord(identity=inputs, digest=weights_digest(weights)).save(draft)
 
         publish(self.folder.stage(stage.name), write)

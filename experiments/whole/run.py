@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import torch
 
 from distillation.efficient_autoencoder import EfficientAutoencoderKL
 from evaluators.evaluator import EvaluatorSpec
-from evaluators.pipelines import Pipeline, load_pipeline
+from evaluators.pipelines import Pipeline, load_pipeline, save_pipeline
 from experiments.comparison import Pictures, measure_distances
 from experiments.decoder.folder import DecoderFolder
 from experiments.drafts import publish
@@ -42,7 +43,7 @@ def run_whole(run: WholeRun) -> WholeComparison:
     """
     for stage in stages_of(run.experiment):
         _do(run, stage)
-    publish(run.folder.pipeline, final_pipeline(run).save_pretrained)
+    publish(run.folder.pipeline, partial(save_pipeline, final_pipeline(run)))
     run.log.say(f"pipeline: {run.folder.pipeline}")
     return _compare(run)
 

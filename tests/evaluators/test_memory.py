@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from evaluators.evaluator import Evaluator, EvaluatorSpec
 from evaluators.memory import Portions
+from experiments.peak_memory import with_peak_gib
 from supernet.architecture import Architecture
 
 NO_ROOM = "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory"
@@ -86,3 +88,22 @@ def test_an_evaluator_goes_on_with_half_and_says_so(
         assert evaluator.scores(full).first == pytest.approx(expected, abs=1e-5)
     (note,) = evaluator.notes
     assert "no memory for 4 pictures at a time; goes on with 2" in note
+
+
+def score_some(spec: EvaluatorSpec, count: int) -> None:
+    """Random architectures, each of them another one."""
+    evaluator, random = Evaluator(spec), Random(0)
+    full = evaluator.supernet.full()
+    seen: set[str] = set()
+    while len(seen) < count:
+        architecture = full.without([block for block in full if random.random() < 0.4])
+        if architecture.id not in seen:
+            seen.add(architecture.id)
+            evaluator.scores(architecture, range(2))
+
+
+@pytest.mark.slow
+def test_a_thousand_architectures_take_no_more_memory_than_a_hundred(spec: EvaluatorSpec) -> None:
+    _, hundred = with_peak_gib(score_some, spec, 100)
+    _, thousand = with_peak_gib(score_some, spec, 1000)
+    assert thousand < 1.03 * hundred, f"{hundred:.3f} and {thousand:.3f} GiB"

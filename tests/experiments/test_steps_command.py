@@ -23,6 +23,7 @@ from torch import Tensor
 
 from distillation import step_training
 from distillation.step_loss import two_steps
+from evaluators.pipelines import load_pipeline
 from experiments.comparison import Pictures
 from experiments.experiment import load_experiment
 from experiments.steps import chain, measures
@@ -285,8 +286,14 @@ def test_what_a_search_found_is_a_student_of_the_whole_unet(
     experiment = world.experiment(VELOCITIES, velocities, four)
     answer = evounet("distill", "steps", experiment, "--run", run)
     assert answer.code == 0, answer.err
-    pipeline = StableDiffusionPipeline.from_pretrained(run / "stages" / "four")
+    stage = run / "stages" / "four"
+    pipeline = load_pipeline(str(stage))
     assert type(pipeline.unet) is StandaloneUNet
+    stock = StableDiffusionPipeline.from_pretrained(stage, trust_remote_code=True)
+    assert type(stock.unet).__module__.endswith(".standalone_unet")
+    assert type(stock.unet) is not StandaloneUNet  # but the code that lies in the folder
+    for name, weight in pipeline.unet.state_dict().items():
+        assert torch.equal(stock.unet.state_dict()[name], weight)
     assert len(architecture_of(pipeline.unet).removed) == 2
     drawn = {each["model"]: each["unet_ms"] / each["steps"] for each in _drawn(run)}
     assert drawn["four"] == drawn["efficient"] < drawn["velocities"]

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from diffusers import StableDiffusionPipeline
 from in_process import Evounet
 
 from evaluators.pipelines import load_pipeline
@@ -56,7 +55,7 @@ def test_they_run_on_what_the_demo_found(
     answer = Evounet(monkeypatch, capsys)("distill", "steps", preset, *options)
     assert answer.code == 0, answer.err
     run = tmp_path / "runs" / preset
-    last = StableDiffusionPipeline.from_pretrained(run / "stages" / stages[-1].name)
+    last = load_pipeline(str(run / "stages" / stages[-1].name))
     assert isinstance(last.unet, StandaloneUNet)
     drawn = json.loads((run / "result.json").read_text())["drawn"]
     assert (drawn[-1]["model"], drawn[-1]["steps"]) == ("efficient-8", 8)
