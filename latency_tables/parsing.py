@@ -16,8 +16,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-import tomllib
-
 _Parsed = TypeVar("_Parsed")
 _Text = TypeVar("_Text")
 
