@@ -233,8 +233,8 @@ def test_a_node_that_comes_gets_workers(
         first = next(answers)
         other = cluster.add_node(num_cpus=1, resources=labels)
         assert gathered(chain([first], answers)) == EXPECTED
-        ask_until(evaluators, lambda: len(processes(tmp_path)) == 2)
-        assert kinds(events) == {"node joined", "worker joined"}
+        ask_until(evaluators, lambda: kinds(events) == {"node joined", "worker joined"})
+        assert len(processes(tmp_path)) == 2
 
         # It goes again, unannounced, ...
         events.clear()

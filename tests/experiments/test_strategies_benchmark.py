@@ -12,6 +12,7 @@ from rich.console import Console
 
 from evaluators.job import Scores
 from evaluators.scorers import ClipModel
+from experiments.benchmarks import searches
 from experiments.benchmarks import strategies as benchmark
 from experiments.benchmarks.benchmark import Figure
 from experiments.comparison import Comparison, Pictures, Side
@@ -77,9 +78,9 @@ def test_searches_that_are_done_are_kept_and_one_that_was_killed_goes_on(
             raise Killed
         return comparison(0.76 if "evolution" in folder.path.name else 0.72, 10)
 
-    monkeypatch.setattr(benchmark, "prepare", lambda _: None)
-    monkeypatch.setattr(benchmark, "open_pool", lambda *_: nullcontext())
-    monkeypatch.setattr(benchmark, "search", search)
+    monkeypatch.setattr(searches, "prepare", lambda _: None)
+    monkeypatch.setattr(searches, "open_pool", lambda *_: nullcontext())
+    monkeypatch.setattr(searches, "search", search)
 
     def figures(folder: Path) -> list[Figure]:
         return benchmark.run_in(folder, quick=True, console=Console(quiet=True))
