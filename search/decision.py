@@ -274,6 +274,11 @@ class Decision:
         """
         check_numbers(value, "clip_before", "clip_after", "latency_before_ms", "latency_after_ms")
         check_numbers(value, "round")
+        candidates = tuple(Candidate.from_json(c, full) for c in value["candidates"])
+        executed = tuple(Candidate.from_json(c, full) for c in value["executed"])
+        unknown = {each.action for each in executed} - {each.action for each in candidates}
+        if unknown:
+            raise ValueError(f"{min(map(str, unknown))} was executed and is no candidate")
         return cls(
             round=value["round"],
             phase=value["phase"],
@@ -281,8 +286,8 @@ class Decision:
             before=_architecture(value["before"], full),
             clip_before=value["clip_before"],
             latency_before_ms=value["latency_before_ms"],
-            candidates=tuple(Candidate.from_json(c, full) for c in value["candidates"]),
-            executed=tuple(Candidate.from_json(c, full) for c in value["executed"]),
+            candidates=candidates,
+            executed=executed,
             after=_architecture(value["after"], full),
             clip_after=value["clip_after"],
             latency_after_ms=value["latency_after_ms"],

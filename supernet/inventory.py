@@ -46,10 +46,27 @@ def take_inventory(
         ArchitectureError: if diffusers cannot build this configuration, if it is none of those
             that are supported (naming the setting), or if it has no block that can be removed.
     """
-    size = config.values.get("sample_size") or 64
-    default_height, default_width = (size, size) if isinstance(size, int) else size
+    default_height, default_width = _sample_size(config)
     height, width = height or default_height, width or default_width
     return _take_inventory(config, granularity, batch, height, width, context_length)
+
+
+def _sample_size(config: UNetConfig) -> tuple[int, int]:
+    """Height and width that a configuration names, one number or two.
+
+    Raises:
+        ArchitectureError: if they are anything else.
+    """
+    match config.values.get("sample_size") or 64:
+        case int(size) if size > 0 and not isinstance(size, bool):
+            return size, size
+        case [int(height), int(width)] if height > 0 and width > 0:
+            return height, width
+        case other:
+            raise ArchitectureError(
+                f"field 'sample_size' is {other!r}; give the height and width of the latents, as "
+                "one number or two"
+            )
 
 
 @lru_cache(maxsize=32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -45,6 +46,20 @@ def test_nesting_without_end_is_refused(target: Target, opening: bytes, tmp_path
     before, bracket = opening[:-1], opening[-1:]
     content = opening * 50_000 if before.startswith(b"{") else before + bracket * 50_000
     told_in_a_line(target, target.refusal(content, in_folder(tmp_path)))
+
+
+def test_what_guided_fuzzing_found_is_refused(tmp_path: Path) -> None:
+    state, spec = (json.loads(TARGETS[name].valid[0]) for name in ("state", "architecture"))
+    decision = state["decisions"][0]
+    decision["candidates"] = decision["candidates"][1:]
+    spec["base"]["sample_size"] = 1.5
+    for name, value, reason in (
+        ("state", state, "was executed and is no candidate"),
+        ("architecture", spec, "field 'sample_size' is 1.5"),
+    ):
+        refusal = TARGETS[name].refusal(json.dumps(value).encode(), in_folder(tmp_path))
+        told_in_a_line(TARGETS[name], refusal)
+        assert reason in str(refusal)
 
 
 def in_folder(tmp_path: Path) -> Path:
