@@ -17,7 +17,7 @@ from supernet.architecture import ArchitectureError, Granularity, UNetConfig
 from supernet.parts import Inventory
 from supernet.parts_reader import PartsReader
 from supernet.supported import check_supported
-from supernet.tracing import example_inputs, meta_unet, trace
+from supernet.tracing import example_inputs, meta_unet, refusing, trace
 from supernet.unet_blocks import block_ids
 
 GUIDED_BATCH = 2  # one picture under classifier-free guidance: with and without its prompt
@@ -80,8 +80,9 @@ def _take_inventory(
 ) -> Inventory:
     check_supported(config)
     unet = meta_unet(config)
-    inputs = example_inputs(unet, batch, height, width, context_length)
-    shapes, flops = trace(unet, inputs)
+    with refusing("a UNet of this configuration cannot run"):
+        inputs = example_inputs(unet, batch, height, width, context_length)
+        shapes, flops = trace(unet, inputs)
     reader = PartsReader(unet, shapes, flops, batch, context_length)
     ids = block_ids(unet, granularity)
     if not ids:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,11 +17,21 @@ from supernet.architecture import ArchitectureError, UNetConfig
 
 def meta_unet(config: UNetConfig) -> UNet2DConditionModel:
     """The UNet of a configuration with weights that have shapes but no memory."""
+    with refusing("diffusers cannot build this UNet configuration"), torch.device("meta"):
+        return UNet2DConditionModel.from_config(config.values).eval()
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Whatever diffusers and torch say of a bad configuration becomes one line of ours.
+
+    Raises:
+        ArchitectureError: beginning with ``what``.
+    """
     try:
-        with torch.device("meta"):
-            return UNet2DConditionModel.from_config(config.values).eval()
+        yield
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as e:
-        raise ArchitectureError(f"diffusers cannot build this UNet configuration: {e}") from e
+        raise ArchitectureError(f"{what}: {' '.join(str(e).split())[:300]}") from e
 
 
 def trace(

@@ -53,9 +53,12 @@ def test_what_guided_fuzzing_found_is_refused(tmp_path: Path) -> None:
     decision = state["decisions"][0]
     decision["candidates"] = decision["candidates"][1:]
     spec["base"]["sample_size"] = 1.5
+    unable = json.loads(json.dumps(spec))
+    unable["base"] |= {"sample_size": 16, "norm_eps": "small"}
     for name, value, reason in (
         ("state", state, "was executed and is no candidate"),
         ("architecture", spec, "field 'sample_size' is 1.5"),
+        ("architecture", unable, "a UNet of this configuration cannot run"),
     ):
         refusal = TARGETS[name].refusal(json.dumps(value).encode(), in_folder(tmp_path))
         told_in_a_line(TARGETS[name], refusal)
