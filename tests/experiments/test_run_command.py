@@ -15,6 +15,7 @@ import torch
 from in_process import Evounet
 
 from evaluators.pipelines import load_pipeline
+from experiments.benchmarks.searches import QUICK_SEARCH
 from experiments.experiment import Experiment, load_experiment
 from experiments.run_log import RunLog
 from experiments.whole.folder import WholeFolder
@@ -23,16 +24,8 @@ from experiments.whole.stages import WholeRun, stages_of
 from experiments.whole.timing import Factors, Times
 
 TINY = (
-    "evaluation.prompts.count=4",
-    "evaluation.sampling.num_inference_steps=1",
+    *QUICK_SEARCH,
     "evaluation.sampling.batch_size=4",
-    "search.rounds=1",
-    "search.grow=false",
-    "search.recheck=0",
-    "search.refine=0",
-    "training.pictures=64",
-    "training.round.steps=0",
-    "training.final.steps=1",
     "training.final.batch_size=4",
     "decoder.pairs.count=8",
     "decoder.pairs.shard_size=4",
@@ -41,10 +34,8 @@ TINY = (
     "decoder.training.steps=3",
     "decoder.training.batch_size=4",
     "steps.pictures=64",
-    "comparison.prompts.count=4",
     "comparison.sampling.num_inference_steps=2",
     "comparison.sampling.batch_size=4",
-    "comparison.repetitions=3",
     "whole.base_steps=3",
     "whole.timed=2",
     "workers.count=1",

@@ -51,7 +51,7 @@ def mutated(target: Target) -> Callable[[bytes, int, int], bytes]:
                 return damaged_file(target.file, content, random)[:largest]
             except ValueError:  # no JSON or TOML any more
                 pass
-        return atheris.Mutate(content, largest)  # type: ignore[no-any-return]
+        return atheris.Mutate(content, largest)
 
     return mutate
 

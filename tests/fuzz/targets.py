@@ -214,6 +214,10 @@ def _of_a_run(file: str) -> Target:
     return Target(file, (_RUN[file],), read_run, _RUN, told_as="run")
 
 
+def _of_prompts(file: str, content: bytes) -> Target:
+    return Target(file, (content,), lambda folder: read_prompts(folder / file))
+
+
 TARGETS: dict[str, Target] = {
     "spec": Target("spec.json", (_spec(),), lambda folder: read_spec(folder / "spec.json")),
     "architecture": Target(
@@ -263,11 +267,7 @@ TARGETS: dict[str, Target] = {
         lambda folder: load_faults(folder / "faults.jsonl"),
     ),
     **{
-        f"prompts_{suffix}": Target(
-            f"prompts.{suffix}",
-            (content,),
-            lambda folder, suffix=suffix: read_prompts(folder / f"prompts.{suffix}"),  # type: ignore[misc]
-        )
+        f"prompts_{suffix}": _of_prompts(f"prompts.{suffix}", content)
         for suffix, content in (
             ("json", _json({"annotations": [{"image_id": 1, "id": 2, "caption": "a cat"}]})),
             ("tsv", b"Prompt\tCategory\na cat\tanimals\n"),
