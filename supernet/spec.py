@@ -247,6 +247,8 @@ def read_spec(path: Path) -> Spec:
         problem = error.errors()[0]
         field = ".".join(str(part) for part in problem["loc"])
         raise ArchitectureError(f"{path}: field '{field}': {problem['msg']}") from error
+    except ArchitectureError as error:
+        raise ArchitectureError(f"{path}: field 'multiplicities': {error}") from error
 
 
 def _of_first_version(value: dict[str, Any]) -> Spec:

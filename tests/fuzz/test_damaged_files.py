@@ -55,9 +55,12 @@ def test_what_guided_fuzzing_found_is_refused(tmp_path: Path) -> None:
     spec["base"]["sample_size"] = 1.5
     unable = json.loads(json.dumps(spec))
     unable["base"] |= {"sample_size": 16, "norm_eps": "small"}
+    first = unable | {"version": 1, "multiplicities": {"resnet up*3/0": 1}}
+    first["provenance"] = first["provenance"] | {"weights": "0" * 12}
     for name, value, reason in (
         ("state", state, "was executed and is no candidate"),
         ("architecture", spec, "field 'sample_size' is 1.5"),
+        ("architecture", first, "field 'multiplicities': unknown stage"),
         ("architecture", unable, "a UNet of this configuration cannot run"),
     ):
         refusal = TARGETS[name].refusal(json.dumps(value).encode(), in_folder(tmp_path))
