@@ -124,11 +124,6 @@ class DecoderArchitecture:
     def without_attention(self) -> DecoderArchitecture:
         return self._with(attention=False)
 
-    @property
-    def channels_last(self) -> bool:
-        """Whether latents are brought into that layout: without attention, which else does so."""
-        return not self.attention
-
     @cached_property
     def id(self) -> str:
         """Ten hexadecimal digits: the same for the same base and sizes, anywhere."""

@@ -11,12 +11,11 @@ import torch
 from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import nn
 
-from distillation.efficient_autoencoder import build_decoder
+from distillation.decoders import build_decoder
+from distillation.efficient_autoencoder import SkippedMidResnet, TinyDecoder
 from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture
-from distillation.tiny_decoder import TinyDecoder
 from latency_tables import BlockSignature
 from supernet.parts import Part
-from supernet.standalone_unet import SkippedResnet
 from supernet.tracing import trace
 
 
@@ -109,7 +108,7 @@ def _pieces(whole: _Whole) -> Iterator[_Piece]:
             width = attention.to_q.in_features
             sizes = {"in_channels": width, "out_channels": width, "heads": attention.heads}
             yield _Piece(f"{name}.attentions.0", "mid", "self_attention", sizes | groups)
-        if not isinstance(resnet, SkippedResnet):
+        if not isinstance(resnet, SkippedMidResnet):
             yield _Piece(f"{name}.resnets.{i}", "mid", "resnet", _channels(resnet) | groups)
     for i, stage in enumerate(decoder.up_blocks):
         name = f"decoder.up_blocks.{i}"

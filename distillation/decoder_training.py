@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from distillation.decoders import decoder_of
 from distillation.efficient_autoencoder import EfficientAutoencoderKL
 from distillation.pairs import PairBatches, decode
 from distillation.picture_loss import LossSettings
@@ -58,7 +59,7 @@ def train_decoder(
         ValueError: if workers cannot share a batch equally, or the loss cannot be opened.
     """
     parameters = decoder_parameters(student)
-    what = f"{seed} {student.architecture.id}"
+    what = f"{seed} {decoder_of(student).id}"
     optimization = Optimization(parameters, settings, what)
     distance = settings.loss.open(optimization.device)
 

@@ -21,13 +21,9 @@ from diffusers.models.autoencoders.vae import Decoder
 from torch import Tensor
 
 from distillation.decoder_architecture import DecoderError
-from distillation.efficient_autoencoder import (
-    EfficientAutoencoderKL,
-    autoencoder_config,
-    build_decoder,
-)
+from distillation.decoders import autoencoder_config, build_decoder
+from distillation.efficient_autoencoder import EfficientAutoencoderKL, SkippedMidResnet
 from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture
-from supernet.standalone_unet import SkippedResnet
 
 _SEED = 0
 
@@ -144,7 +140,7 @@ def _layers(decoder: Decoder, taught: Mapping[str, Tensor]) -> Iterator[_Layer]:
     yield layer("conv_in", Space(1), stream)
     mid = decoder.mid_block
     for i, module in enumerate(mid.resnets):
-        if not isinstance(module, SkippedResnet):
+        if not isinstance(module, SkippedMidResnet):
             yield from resnet(f"mid_block.resnets.{i}", module, stream, stream)
     if mid.attentions[0] is not None:
         name, matched, values = "mid_block.attentions.0", Space(1), Space(1)

@@ -20,7 +20,7 @@ from distillation.decoder_architecture import (
     decoder_id,
 )
 
-TINY = "tiny"
+TINY = "tiny"  # kind of such a decoder
 WIDTH = 64  # TAESD's
 _BLOCKS, _LAST_BLOCKS = 3, 1  # of its stages, of the one at the picture's size
 _MOST = 1024
@@ -72,11 +72,6 @@ class TinyDecoderArchitecture:
     def sizes(self) -> dict[str, Any]:
         """All but the base, as a configuration has it."""
         return {"kind": TINY, "width": self.width, "blocks": list(self.blocks)}
-
-    @property
-    def channels_last(self) -> bool:
-        """Whether latents are brought into that layout."""
-        return False
 
     def __str__(self) -> str:
         return f"tiny, {self.width} channels, blocks {'-'.join(map(str, self.blocks))}"

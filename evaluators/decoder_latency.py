@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from distillation.decoder_architecture import AutoencoderConfig, DecoderArchitecture
 from distillation.decoder_parts import decoder_parts, latent_size
-from distillation.efficient_autoencoder import autoencoder_config
+from distillation.decoders import autoencoder_config
 from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture
 from evaluators.whole_unets import in_turns
 from latency_tables import BlockSignature, LatencyTable, ModuleProfiler

@@ -6,15 +6,24 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import diffusers
 import transformers
-from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from safetensors import SafetensorError
 from torch import nn
 
-import distillation.efficient_autoencoder  # noqa: F401 - diffusers loads no class not imported
+from distillation import efficient_autoencoder
+from distillation.decoders import decoder_of
+from distillation.efficient_autoencoder import EfficientAutoencoderKL
 from supernet import standalone_unet
 from supernet.standalone_unet import StandaloneUNet
 
@@ -27,6 +36,11 @@ _OPTIONS: dict[type[Pipeline], dict[str, Any]] = {
 }
 _TEXT_PARTS = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+# Parts that may be of evounet's own classes, each with the file that is its code.
+_OWN_PARTS: dict[str, tuple[type[UNet2DConditionModel | AutoencoderKL], ModuleType]] = {
+    "unet": (StandaloneUNet, standalone_unet),
+    "vae": (EfficientAutoencoderKL, efficient_autoencoder),
+}
 # What diffusers and safetensors raise for folders and files that are not what they should be.
 _UNUSABLE = (OSError, SafetensorError, KeyError, RuntimeError, TypeError, ValueError)
 
@@ -50,17 +64,15 @@ def load_pipeline(name_or_folder: str) -> Pipeline:
     except _UNUSABLE as error:
         raise _unusable(name_or_folder, error) from error
     kind = _kind(name_or_folder, class_name)
-    # An export carries the code of its UNet. None that lies in a folder is run here.
-    standalone = StandaloneUNet.__name__ in (index.get("unet") or ())
-    options = _OPTIONS[kind] | ({"unet": None} if standalone else {})
+    # Such a pipeline carries the code of its own parts. None that lies in a folder is run here.
+    own = [part for part, (own, _) in _OWN_PARTS.items() if own.__name__ in (index.get(part) or ())]
     try:
-        pipeline = kind.from_pretrained(name_or_folder, use_safetensors=True, **options)
-        if standalone:
-            unet = StandaloneUNet.from_pretrained(
-                name_or_folder, subfolder="unet", use_safetensors=True
-            )
-            # Made anew: what a pipeline knows of its UNet, it learns when it is made.
-            parts = pipeline.components | {"unet": unet}
+        pipeline = kind.from_pretrained(
+            name_or_folder, use_safetensors=True, **_OPTIONS[kind], **dict.fromkeys(own)
+        )
+        if own:
+            # Made anew: what a pipeline knows of its parts, it learns when it is made.
+            parts = pipeline.components | {part: _load_own(name_or_folder, part) for part in own}
             pipeline = kind.from_pipe(pipeline, **(_OPTIONS[kind] | parts))
     except _UNUSABLE as error:
         raise _unusable(name_or_folder, error) from error
@@ -77,25 +89,39 @@ def load_pipeline(name_or_folder: str) -> Pipeline:
 
 
 def save_pipeline(pipeline: Pipeline, folder: Path, **options: Any) -> None:
-    """Write a pipeline; a UNet that is no stock one has the code of its class beside its weights.
+    """Write a pipeline; parts of evounet's own classes have their code beside their weights.
 
-    Stock diffusers loads that with ``trust_remote_code=True``, whether evounet is installed or
-    not; :func:`load_pipeline` takes its own class for it.
+    Stock diffusers loads those with ``trust_remote_code=True``, whether evounet is installed or
+    not; :func:`load_pipeline` takes its own classes for them.
 
     Args:
-        pipeline: stock but for its UNet, and for its image decoder, whose class has to be
-            imported before diffusers loads it.
+        pipeline: stock but for its UNet and image decoder.
         folder: where to.
         options: of diffusers' ``save_pretrained``.
     """
     pipeline.save_pretrained(folder, **options)
-    if isinstance(pipeline.unet, StandaloneUNet):
-        code = Path(standalone_unet.__file__)
-        shutil.copy(code, folder / "unet")
-        index = folder / "model_index.json"
-        value = json.loads(index.read_text(encoding="utf-8"))
-        value["unet"] = [code.stem, StandaloneUNet.__name__]
-        index.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    index = folder / "model_index.json"
+    value = json.loads(index.read_text(encoding="utf-8"))
+    for part in own_parts(pipeline):
+        own, module = _OWN_PARTS[part]
+        code = Path(str(module.__file__))
+        shutil.copy(code, folder / part)
+        value[part] = [code.stem, own.__name__]
+    index.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def own_parts(pipeline: Pipeline) -> tuple[str, ...]:
+    """Names of the parts that are of evounet's own classes."""
+    parts = pipeline.components
+    return tuple(name for name, (own, _) in _OWN_PARTS.items() if isinstance(parts[name], own))
+
+
+def _load_own(name_or_folder: str, part: str) -> nn.Module:
+    own = _OWN_PARTS[part][0]
+    if own is EfficientAutoencoderKL:  # its sizes are checked before anything is made of them
+        decoder_of(own.load_config(name_or_folder, subfolder=part))
+    loaded: nn.Module = own.from_pretrained(name_or_folder, subfolder=part, use_safetensors=True)
+    return loaded
 
 
 def _kind(where: str, class_name: object) -> type[Pipeline]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from distillation.decoder_architecture import AutoencoderConfig, DecoderArchitecture
 from distillation.decoder_parts import parameters
+from distillation.decoders import decoder_of
 from distillation.efficient_autoencoder import EfficientAutoencoderKL
 from distillation.pairs import Pairs
 from distillation.tiny_architecture import AnyDecoder
@@ -71,7 +72,7 @@ def run(quick: bool, console: Console) -> list[Figure]:
     student.requires_grad_(False)
     return [
         *_latency_figures(pipeline.vae, student, size.timed),
-        _parameters_figure("parameters_pct", student.architecture, "of the shapes teacher's"),
+        _parameters_figure("parameters_pct", decoder_of(student), "of the shapes teacher's"),
         *_picture_figures(pipeline, student, size, console),
         *_sd15_figures(size, console),
     ]
@@ -87,7 +88,7 @@ def _latency_figures(
         )
         what = (
             f"{'pictures at a time' if batch > 1 else 'picture at a time'}: teacher's time over "
-            f"the small decoder's ({student.architecture}), {timed} passes of each in turns, fp32, "
+            f"the small decoder's ({decoder_of(student)}), {timed} passes of each in turns, fp32, "
             f"{torch.get_num_threads()} threads; spread: quartiles"
         )
         goal = Goal(">=", 3) if name == "speedup" else None

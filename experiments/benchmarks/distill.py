@@ -38,6 +38,7 @@ _SEED = 13  # of scenes and noise; no preset uses it
 _SCALE = 4.0  # guidance that single figures are taken at
 _MIXED = 0.5  # share of CFG-aware steps; the paper's is 0.1
 _GUIDED = (1.5, 8.0)  # guidance of those; the paper's goes to 14, which no picture here bears
+_LONGER, _LONGER_CURVE = "student-longer", "longer_8"  # the student of that share, trained on
 _RESAMPLED = 200
 
 
@@ -54,6 +55,7 @@ class _Size:
         batch_size: of all stages.
         search: changes to the demo's search.
         distilled: training steps of each stage to 16 steps; twice as many to 8.
+        longer: further ones of the student that is set against the teacher.
         timed: training steps that are timed, vanilla and CFG-aware ones each.
         timed_batch: pictures of such a step.
     """
@@ -66,6 +68,7 @@ class _Size:
     batch_size: int
     search: tuple[str, ...]
     distilled: int
+    longer: int
     timed: int
     timed_batch: int
 
@@ -79,6 +82,7 @@ _QUICK = _Size(
     batch_size=8,
     search=QUICK_SEARCH,
     distilled=1,
+    longer=1,
     timed=2,
     timed_batch=16,
 )
@@ -91,6 +95,7 @@ _WHOLE = _Size(
     batch_size=32,
     search=(),
     distilled=200,
+    longer=800,
     timed=12,
     timed_batch=32,
 )
@@ -166,6 +171,7 @@ def _experiment(size: _Size, efficient: str) -> Experiment:
             stage(_student(p), "full-16", "efficient-16", 8, 2 * size.distilled, p)
             for p in size.shares
         ),
+        stage(_LONGER, "full-16", _student(_MIXED), 8, size.longer),
     ]
     if size.progressive:  # with as many training steps in all
         before, each = efficient, 3 * size.distilled // 4
@@ -200,6 +206,7 @@ def _drawings(size: _Size, efficient: str) -> dict[tuple[str, float], Drawing]:
     models = {f"teacher_{steps}": (SHAPES, steps) for steps in (50, 16, 8)}
     models["undistilled_8"] = (efficient, 8)
     models |= {_curve(p): (_student(p), 8) for p in size.shares}
+    models[_LONGER_CURVE] = (_LONGER, 8)
     if size.progressive:
         models["progressive_8"] = ("progressive-8", 8)
     return {
@@ -218,9 +225,9 @@ Drawn = Mapping[tuple[str, float], Pictures]
 
 
 def _ratios(drawn: Drawn, size: _Size) -> Iterator[Figure]:
-    """The 8-step student and the undistilled UNet against the teacher's 50 steps."""
+    """The 8-step student, trained longer, and the undistilled UNet against the teacher's 50."""
     what = f"{size.drawn} held-out captions, guidance {_SCALE:g}"
-    student, undistilled = (drawn[name, _SCALE] for name in (_curve(_MIXED), "undistilled_8"))
+    student, undistilled = (drawn[name, _SCALE] for name in (_LONGER_CURVE, "undistilled_8"))
     teacher = drawn["teacher_50", _SCALE]
     yield _clip_ratio(
         "clip_ratio_8_to_50",
@@ -244,7 +251,7 @@ def _ratios(drawn: Drawn, size: _Size) -> Iterator[Figure]:
         f"CLIP of 8 steps of the efficient UNet before distillation, likewise; {what}",
     )
     over = [
-        _clip_ratio("", drawn[_curve(_MIXED), scale], drawn["undistilled_8", scale], "").value
+        _clip_ratio("", drawn[_LONGER_CURVE, scale], drawn["undistilled_8", scale], "").value
         for scale in size.scales
     ]
     yield Figure(

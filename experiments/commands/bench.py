@@ -64,6 +64,7 @@ def bench(
     )
     from experiments.benchmarks.page import updated_page
     from experiments.benchmarks.work_folder import open_work
+    from experiments.table_views import print_table
     from search.state import write_atomically
 
     if (name is None) != all_:
@@ -91,7 +92,7 @@ def bench(
             for each in (BENCHMARKS if all_ else [str(name)])
         }
     for each, figures in results.items():
-        console.print(figures_table(each, figures))
+        print_table(figures_table(each, figures))
         if json_ is not None:
             write_atomically(json_, figures_json(each, figures, sittings))
         if picture is not None:

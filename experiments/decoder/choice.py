@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL
 
 from distillation.decoder_architecture import DecoderArchitecture, DecoderError
 from distillation.decoder_parts import decoder_parts, latent_size
-from distillation.efficient_autoencoder import autoencoder_config
+from distillation.decoders import autoencoder_config
 from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture
 from experiments.models import SHAPES, pipeline_source
 from experiments.unets import CONFIGS, HUB_ID

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from distillation.decoder_architecture import DecoderArchitecture
-from distillation.efficient_autoencoder import autoencoder_config, build_decoder
+from distillation.decoders import autoencoder_config, build_decoder
 from distillation.picture_loss import Distance, open_lpips
 from distillation.tiny_architecture import AnyDecoder, TinyDecoderArchitecture
 from evaluators.decoder_latency import table_latency_ms

@@ -12,6 +12,7 @@ from statistics import median
 from torch import Tensor
 
 from distillation.decoder_parts import parameters
+from distillation.decoders import decoder_of
 from distillation.efficient_autoencoder import EfficientAutoencoderKL
 from distillation.inheritance import inherit
 from distillation.tiny_architecture import AnyDecoder
@@ -213,7 +214,7 @@ def _compare(
         host_profiler(parts.tables[0].metadata),
         repetitions=parts.experiment.comparison.repetitions,
     )
-    architectures: tuple[AnyDecoder, ...] = (parts.teacher, student.architecture)
+    architectures: tuple[AnyDecoder, ...] = (parts.teacher, decoder_of(student))
     before, after = (
         DecoderSide(
             parameters(architecture),

@@ -1,7 +1,7 @@
 """``evounet export --format diffusers``: a pipeline that draws where evounet is not.
 
 Its UNet is a stock one where stock diffusers can say it (:mod:`supernet.stock_unet`); else its
-folder carries the one file of code that it needs.
+folder carries the one file of code that it needs, as that of a smaller image decoder does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 
-from evaluators.pipelines import Pipeline, save_pipeline
+from evaluators.pipelines import Pipeline, own_parts, save_pipeline
 from experiments.export.artefact import Artefact, size_on_disk
 from experiments.export.destination import ExportError, write_out
 from experiments.export.model_card import model_card
@@ -67,8 +67,8 @@ def export_diffusers(
 
     Raises:
         ExportError: if ``out`` is there already, there is no space left for it, a part of the
-            pipeline is one of evounet's own besides the UNet, or what was written does not draw
-            the same.
+            pipeline is of a class that neither stock libraries nor evounet has, or what was
+            written does not draw the same.
     """
     packing = packing or Packing()
     _check_parts(source.pipeline)
@@ -86,7 +86,7 @@ def export_diffusers(
         if source.samples is not None:
             shutil.copytree(source.samples, draft / "samples")
         verified.append(_verify(source, draft, packing))
-        card = model_card(source, packing.variant, stock is None)
+        card = model_card(source, packing.variant, own_parts(pipeline))
         (draft / "README.md").write_text(card, encoding="utf-8")
 
     write_out(out, overwrite, write)
@@ -111,10 +111,11 @@ def export_diffusers(
 
 
 def _check_parts(pipeline: Pipeline) -> None:
-    """See that stock libraries can load all parts but the UNet."""
+    """See that stock libraries can load all parts that do not bring their code."""
+    own = own_parts(pipeline)
     for name, part in pipeline.components.items():
         library = type(part).__module__.partition(".")[0]
-        if name != "unet" and part is not None and library not in ("diffusers", "transformers"):
+        if name not in own and part is not None and library not in ("diffusers", "transformers"):
             raise ExportError(
                 f"{name}: {type(part).__name__} is a class that stock diffusers does not have; "
                 f"export the pipeline with its own {name}"

@@ -18,19 +18,31 @@ tags: [text-to-image, evounet]
 ---
 """
 _CODE = """\
-The UNet lacks blocks that no configuration of stock diffusers can leave out. Its code is one \
-short file, `unet/standalone_unet.py`, which `trust_remote_code=True` runs: read it first.
+{part} {what}. Its code is one short file, `{file}`, which `trust_remote_code=True` runs: read it \
+first.
 """
+_OWN = {
+    "unet": _CODE.format(
+        part="The UNet",
+        what="lacks blocks that no configuration of stock diffusers can leave out",
+        file="unet/standalone_unet.py",
+    ),
+    "vae": _CODE.format(
+        part="The image decoder",
+        what="has sizes that no configuration of stock diffusers can give it",
+        file="vae/efficient_autoencoder.py",
+    ),
+}
 _STOCK = "All parts are stock diffusers and transformers.\n"
 
 
-def model_card(source: ExportSource, variant: str | None, own_code: bool) -> str:
+def model_card(source: ExportSource, variant: str | None, own: Sequence[str]) -> str:
     """The text of ``README.md``.
 
     Args:
         source: what was exported.
         variant: of the weights.
-        own_code: whether the UNet's folder carries the code of its class.
+        own: names of the parts whose folders carry the code of their classes.
     """
     return "\n".join(
         [
@@ -39,8 +51,8 @@ def model_card(source: ExportSource, variant: str | None, own_code: bool) -> str
             "A text-to-image pipeline whose UNet evounet made faster, by removing blocks and "
             "adding copies of others.\n",
             "## Drawing with it\n",
-            *_how_to_draw(variant, own_code),
-            _CODE if own_code else _STOCK,
+            *_how_to_draw(variant, bool(own)),
+            *([_OWN[part] for part in own] or [_STOCK]),
             "## The UNet beside its base\n",
             *_markdown_table(HEADINGS, side_by_side(source.spec)),
             "",

@@ -9,7 +9,7 @@ import pytest
 from teachers import build_teacher
 
 from distillation.decoder_architecture import DecoderArchitecture, DecoderError
-from distillation.efficient_autoencoder import autoencoder_config
+from distillation.decoders import autoencoder_config
 
 FULL = DecoderArchitecture.full(autoencoder_config(build_teacher()))
 

@@ -13,7 +13,8 @@ from teachers import build_teacher, latents
 
 from distillation.decoder_architecture import DecoderArchitecture
 from distillation.decoder_training import DecoderTraining, decoder_parameters, train_decoder
-from distillation.efficient_autoencoder import EfficientAutoencoderKL, autoencoder_config
+from distillation.decoders import autoencoder_config
+from distillation.efficient_autoencoder import EfficientAutoencoderKL
 from distillation.inheritance import inherit
 from distillation.pairs import Pairs, decode
 from distillation.picture_loss import LossSettings, open_lpips

@@ -11,7 +11,7 @@ from small_models import PROMPTS, SAMPLING
 from torch import Tensor
 
 from distillation.decoder_architecture import DecoderArchitecture
-from distillation.efficient_autoencoder import autoencoder_config
+from distillation.decoders import autoencoder_config
 from distillation.inheritance import inherit
 from evaluators.evaluator import EvaluatorSpec
 from evaluators.generation import encode_prompts, generate

@@ -10,6 +10,7 @@ import torch
 from in_process import Evounet
 
 from distillation.decoder_parts import decoder_parts, latent_size, parameters
+from distillation.decoders import decoder_of
 from distillation.efficient_autoencoder import EfficientAutoencoderKL
 from evaluators.decoder_latency import table_latency_ms
 from evaluators.pipelines import load_pipeline
@@ -36,8 +37,8 @@ def test_the_shipped_decoder_is_the_shipped_autoencoder_s_smaller_one() -> None:
             assert torch.equal(weight.float(), theirs[name]), name
     table = load_table("epyc-1core-fp32")
     (full,) = choose_decoders("shapes").architectures
-    assert student.architecture.base == full.base
-    assert table_latency_ms(student.architecture, table) < 0.5 * table_latency_ms(full, table)
+    assert decoder_of(student).base == full.base
+    assert table_latency_ms(decoder_of(student), table) < 0.5 * table_latency_ms(full, table)
 
 
 def test_a_small_run_has_every_figure(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from in_process import Evounet, write_json
 
+from distillation.decoders import decoder_of
 from evaluators.decoder_latency import (
     decoder_overhead,
     measure_decoders,
@@ -57,7 +58,7 @@ def test_rows_are_measured_and_calibrated(
 
     def timed(decoders: list[Any], *_: object, repetitions: int, **__: object) -> list[list[float]]:
         """Whole passes as a machine would time them that nothing else uses."""
-        sums = (sum_of_parts_ms(each.architecture, before) for each in decoders)
+        sums = (sum_of_parts_ms(decoder_of(each), before) for each in decoders)
         return [[0.1 + 0.5 * own] * repetitions for own in sums]
 
     monkeypatch.setattr("experiments.decoder.calibration.measure_decoders", timed)

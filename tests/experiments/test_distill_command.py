@@ -9,6 +9,7 @@ import pytest
 import torch
 from in_process import Evounet
 
+from distillation.decoders import decoder_of
 from distillation.efficient_autoencoder import EfficientAutoencoderKL
 
 SMALL = (
@@ -43,7 +44,7 @@ def test_a_run_leaves_pairs_autoencoder_and_result(evounet: Evounet, tmp_path: P
     assert result["decoder"]["channels"] == [32, 16, 8]
     assert result["parameters_student"] < 0.3 * result["parameters_teacher"]
     student = EfficientAutoencoderKL.from_pretrained(run / "vae")
-    assert student.architecture.sizes == result["decoder"]
+    assert decoder_of(student).sizes == result["decoder"]
     # Another run begins where it ended, and without a step is what it was.
     start = (f"--set=decoder.start={run}", "--set=decoder.training.steps=0")
     further = evounet(
@@ -87,7 +88,7 @@ def test_a_tiny_decoder_is_trained_alike(evounet: Evounet, tmp_path: Path) -> No
     assert result["decoder"] == {"kind": "tiny", "width": 8, "blocks": [3, 3, 1]}
     assert result["decoder_ms_student_mine"] < result["decoder_ms_teacher_mine"]
     student = EfficientAutoencoderKL.from_pretrained(run / "vae")
-    assert student.architecture.sizes == result["decoder"]
+    assert decoder_of(student).sizes == result["decoder"]
     again = evounet("distill", "decoder", "decoder", "--run", run, *options)
     assert again.code == 0, again.err
 

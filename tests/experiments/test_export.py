@@ -20,7 +20,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from distillation.decoder_architecture import DecoderArchitecture
+from distillation.decoders import autoencoder_config, decoder_of
+from distillation.inheritance import inherit
+from distillation.tiny_architecture import TinyDecoderArchitecture
+from evaluators.pipelines import load_pipeline, save_pipeline
 from experiments.export.source import open_source
+from experiments.models import pipeline_source
 from experiments.run_folder import RunFolder
 from supernet.spec import read_spec
 
@@ -122,6 +128,40 @@ def test_what_stock_diffusers_can_say_needs_no_code(
     assert pipeline.unet.mid_block is None
     assert pipeline.unet.num_parameters() == read_spec(stock.spec).parameters[1]
     assert torch.equal(draw(pipeline), draw(open_source(stock.path).pipeline))
+
+
+@pytest.mark.parametrize("tiny", [False, True])
+def test_a_smaller_decoder_draws_where_evounet_is_not(
+    evounet: Evounet, tmp_path: Path, tiny: bool
+) -> None:
+    pipeline = load_pipeline(pipeline_source("shapes"))
+    full = DecoderArchitecture.full(autoencoder_config(pipeline.vae))
+    sized = full.narrowed(0.5).shortened(1, 0).without_attention()
+    smaller = TinyDecoderArchitecture.like_taesd(full.base, 8) if tiny else sized
+    pipeline.register_modules(vae=inherit(pipeline.vae, smaller))
+    made, out = tmp_path / "made", tmp_path / "out"
+    save_pipeline(pipeline, made)
+    answer = evounet("export", made, "--out", out)
+    assert answer.code == 0, answer.err
+    assert [path.name for path in out.rglob("*.py")] == ["efficient_autoencoder.py"]
+    assert "`vae/efficient_autoencoder.py`" in (out / "README.md").read_text()
+    drawn = draw_elsewhere(out, tmp_path, trust_remote_code=True)
+    loaded = load_pipeline(str(out))
+    assert decoder_of(loaded.vae) == smaller
+    assert torch.equal(drawn, draw(loaded))
+
+
+def test_sizes_that_no_decoder_has_are_refused(evounet: Evounet, tmp_path: Path) -> None:
+    pipeline = load_pipeline(pipeline_source("shapes"))
+    full = DecoderArchitecture.full(autoencoder_config(pipeline.vae))
+    pipeline.register_modules(vae=inherit(pipeline.vae, full))
+    save_pipeline(pipeline, tmp_path / "made")
+    config = tmp_path / "made" / "vae" / "config.json"
+    value = json.loads(config.read_text())
+    value["decoder_sizes"]["mid_resnets"] = 3
+    config.write_text(json.dumps(value))
+    line = evounet.refused("export", tmp_path / "made", "--out", tmp_path / "out")
+    assert "mid_resnets is 3; give 0 to 2" in line
 
 
 @pytest.mark.parametrize("changed", ["made", "stock"])

@@ -1,0 +1,40 @@
+"""Image decoders as values and as modules: from the one to the other."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import Decoder
+
+from distillation.decoder_architecture import AutoencoderConfig
+from distillation.efficient_autoencoder import TinyDecoder, sized_decoder
+from distillation.tiny_architecture import AnyDecoder, decoder_of_sizes
+
+
+def build_decoder(architecture: AnyDecoder) -> Decoder | TinyDecoder:
+    """A decoder with random weights; see :func:`sized_decoder`."""
+    return sized_decoder(architecture.base.values, architecture.sizes)
+
+
+def decoder_of(vae: AutoencoderKL | Mapping[str, Any]) -> AnyDecoder:
+    """The architecture of the decoder that an autoencoder has, stock or not, or a configuration.
+
+    Raises:
+        DecoderError: if there can be no such decoder.
+    """
+    config = vae.config if isinstance(vae, AutoencoderKL) else vae
+    return decoder_of_sizes(autoencoder_config(vae), config.get("decoder_sizes") or {})
+
+
+def autoencoder_config(vae: AutoencoderKL | Mapping[str, Any]) -> AutoencoderConfig:
+    """The base configuration of an autoencoder, or of a mapping as diffusers stores it.
+
+    Defaults are filled in, so that a short and a long form of one configuration are equal;
+    entries that are no settings of ``AutoencoderKL`` are left out.
+    """
+    given = vae.config if isinstance(vae, AutoencoderKL) else vae
+    settings = list(inspect.signature(AutoencoderKL.__init__).parameters.values())[1:]
+    return AutoencoderConfig.of({s.name: given.get(s.name, s.default) for s in settings})
