@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -10,6 +10,7 @@ from evaluators.generation import SamplingChoice
 from evaluators.placement import Placement
 from evaluators.scorers import ClipModel, ScorerSettings
 from experiments.data.settings import DataSettings
+from experiments.partial import filled_in
 from experiments.scaling import ScalingSettings
 from search.budget import Budget
 from search.settings import EvolutionOptions, RacingSettings
@@ -268,6 +269,16 @@ class ComparisonSection(Section):
         return self
 
 
+_ROBUST = TrainingSettings(
+    steps=4000,
+    batch_size=32,
+    learning_rate=6e-4,
+    warmup_steps=50,
+    ema_decay=0.998,
+    dropping=BlockDropping(keep_prob=(0.4, 1.0), per="batch"),
+)
+
+
 class SupernetTraining(DataSettings, ScalingSettings):
     """How a supernet is made of a base UNet; the defaults made the shipped one.
 
@@ -278,11 +289,4 @@ class SupernetTraining(DataSettings, ScalingSettings):
 
     pictures: int = Field(32_768, ge=1024)
     granularity: Granularity = "block"
-    training: TrainingSettings = TrainingSettings(
-        steps=4000,
-        batch_size=32,
-        learning_rate=6e-4,
-        warmup_steps=50,
-        ema_decay=0.998,
-        dropping=BlockDropping(keep_prob=(0.4, 1.0), per="batch"),
-    )
+    training: Annotated[TrainingSettings, filled_in(_ROBUST)] = _ROBUST

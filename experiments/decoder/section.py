@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from distillation.decoder_training import DecoderTraining
 from distillation.tiny_architecture import WIDTH
 from evaluators.generation import SamplingSettings
+from experiments.partial import filled_in
 from experiments.scaling import ScalingSettings
 from experiments.sections import MAX_SEED, Section
 
@@ -124,6 +125,9 @@ class DecoderSearchSection(Section):
         return self
 
 
+_TRAINING = DecoderTraining(steps=4000, batch_size=16, warmup_steps=100, precision="fp32")
+
+
 class DecoderSection(Section, ScalingSettings):
     """An efficient image decoder for the experiment's pipeline.
 
@@ -139,9 +143,7 @@ class DecoderSection(Section, ScalingSettings):
     pairs: PairsSection = PairsSection()
     sizes: Sizes = SizesSection()
     search: DecoderSearchSection = DecoderSearchSection()
-    training: DecoderTraining = DecoderTraining(
-        steps=4000, batch_size=16, warmup_steps=100, precision="fp32"
-    )
+    training: Annotated[DecoderTraining, filled_in(_TRAINING)] = _TRAINING
     start: str | None = None
     lpips: Literal["alex", "vgg", "squeeze"] | None = None
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from experiments.partial import filled_in
 from supernet.block_dropping import BlockDropping
 from supernet.training_settings import TrainingSettings
+
+_UNET = TrainingSettings(
+    steps=8000,
+    batch_size=32,
+    learning_rate=1.2e-3,
+    warmup_steps=100,
+    ema_decay=0.998,
+    dropping=BlockDropping(keep_prob=(1.0, 1.0)),
+)
 
 
 class BaseTraining(BaseModel):
@@ -21,11 +33,4 @@ class BaseTraining(BaseModel):
     judge_batch_size: int = Field(96, ge=1)
     text_steps: int = Field(1200, ge=1)
     text_batch_size: int = Field(128, ge=1)
-    unet: TrainingSettings = TrainingSettings(
-        steps=8000,
-        batch_size=32,
-        learning_rate=1.2e-3,
-        warmup_steps=100,
-        ema_decay=0.998,
-        dropping=BlockDropping(keep_prob=(1.0, 1.0)),
-    )
+    unet: Annotated[TrainingSettings, filled_in(_UNET)] = _UNET

@@ -7,7 +7,7 @@ at on a laptop.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
@@ -184,7 +184,8 @@ def _unet(name: str) -> tuple[ChosenUNet, str | None]:
 
 def _needs(experiment: Experiment) -> Iterator[Need]:
     model, evaluation = experiment.model, experiment.evaluation
-    yield _need("model.pipeline", model.pipeline)
+    if "base" not in experiment.whole.stages:
+        yield _need("model.pipeline", model.pipeline)
     if model.supernet is not None:
         yield _need("model.supernet", model.supernet)
     yield _need("evaluation.prompts", evaluation.prompts.source)
@@ -227,6 +228,8 @@ class _Sizing:
 
     def stages(self) -> Iterator[StageWork]:
         whole = self.experiment.whole
+        if "base" in whole.stages:
+            yield self._base()
         if "supernet" in whole.stages:
             training = self.experiment.supernet.training
             passes = _training_passes(training)
@@ -238,6 +241,13 @@ class _Sizing:
         if "steps" in whole.stages:
             yield from self._steps()
         yield self._comparison()
+
+    def _base(self) -> StageWork:
+        """Its UNet's training as others; of the models beside it, which are small, the steps."""
+        base = self.experiment.base
+        work = self._trained("base", base.unet, _training_passes(base.unet), saved=1)
+        others = base.vae_steps + base.decoder_steps + base.judge_steps + base.text_steps
+        return replace(work, what=f"{work.what}; {others:,} of the models beside the UNet")
 
     def _trained(
         self, stage: str, training: OptimizationSettings, passes: float, saved: int

@@ -76,6 +76,22 @@ def test_one_key_of_a_section_leaves_its_other_defaults(file: Path) -> None:
     assert experiment.evaluation.prompts.count == default.evaluation.prompts.count
 
 
+@pytest.mark.parametrize("training", ["base.unet", "supernet.training", "decoder.training"])
+def test_one_key_of_a_training_leaves_its_other_defaults(file: Path, training: str) -> None:
+    """They are not those of any training: the base's UNet drops no blocks, for one."""
+    section, field = training.split(".")
+    settings = [f"{training}.steps=7"]
+    if section != "decoder":
+        settings.append(f"{training}.dropping.anneal_steps=5")
+    given, default = (load_experiment(file, each) for each in (settings, []))
+    own, other = (getattr(getattr(each, section), field) for each in (given, default))
+    assert own.steps == 7
+    changed = {"steps": 7}
+    if section != "decoder":
+        changed["dropping"] = other.dropping.model_copy(update={"anneal_steps": 5})
+    assert own == other.model_copy(update=changed)
+
+
 def test_the_target_is_in_ms_or_a_share_of_the_base(file: Path) -> None:
     assert load_experiment(file).latency.target(80.0) == 40.0
     in_ms = ["latency.target_ratio=", "latency.target_ms=12.5"]

@@ -20,6 +20,7 @@ from evaluators.pipelines import load_pipeline
 from experiments.benchmarks.searches import QUICK_SEARCH
 from experiments.experiment import Experiment, load_experiment
 from experiments.run_log import RunLog
+from experiments.whole.dry_run import look_ahead
 from experiments.whole.folder import WholeFolder
 from experiments.whole.run import identity
 from experiments.whole.stages import WholeRun, stages_of
@@ -166,6 +167,18 @@ def test_a_dry_run_sizes_everything_and_writes_nothing(
         assert "not on this machine" in answer.out
     assert not (tmp_path / "run").exists()
     assert set(Path().rglob("runs/*")) == before
+
+
+def test_a_dry_run_sizes_the_training_of_the_base_too() -> None:
+    """A training step is 16 guided pictures, with a backward pass of two forward ones."""
+    stages = 'whole.stages=["base","search"]'
+    experiment = load_experiment(Path("shapes_full"), (stages, "base.unet.steps=100"))
+    assert isinstance(experiment, Experiment)
+    outlook = look_ahead(experiment)
+    base = outlook.stages[0]
+    assert (base.stage, base.passes) == ("base", 100 * 16 * 3)
+    assert "100 training steps of 32; 7,100 of the models beside the UNet" in base.what
+    assert "model.pipeline" not in {need.field for need in outlook.needs}
 
 
 def test_factors_multiply_to_the_whole_but_for_what_is_not_a_step() -> None:
