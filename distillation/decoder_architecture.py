@@ -212,7 +212,9 @@ def _check_supported(base: AutoencoderConfig) -> None:
     for name in (*_COUNTS, "block_out_channels"):
         value = base.values.get(name)
         numbers = value if name == "block_out_channels" else [value]
-        if not isinstance(numbers, list) or not numbers or any(type(n) is not int for n in numbers):
+        least = 0 if name == "layers_per_block" else 1
+        fits = isinstance(numbers, list) and all(type(n) is int and n >= least for n in numbers)
+        if not fits or not numbers:
             raise DecoderError(f"{name} of the base is {value!r}; give an AutoencoderKL's")
     for name, supported in _SUPPORTED.items():
         value = base.values.get(name, supported)

@@ -9,7 +9,7 @@ from typing import Any
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import Decoder
 
-from distillation.decoder_architecture import AutoencoderConfig
+from distillation.decoder_architecture import AutoencoderConfig, DecoderError
 from distillation.efficient_autoencoder import TinyDecoder, sized_decoder
 from distillation.tiny_architecture import AnyDecoder, decoder_of_sizes
 
@@ -26,7 +26,10 @@ def decoder_of(vae: AutoencoderKL | Mapping[str, Any]) -> AnyDecoder:
         DecoderError: if there can be no such decoder.
     """
     config = vae.config if isinstance(vae, AutoencoderKL) else vae
-    return decoder_of_sizes(autoencoder_config(vae), config.get("decoder_sizes") or {})
+    sizes = config.get("decoder_sizes", {})
+    if not isinstance(sizes, Mapping):
+        raise DecoderError(f"decoder_sizes is {sizes!r}; give an object")
+    return decoder_of_sizes(autoencoder_config(vae), sizes)
 
 
 def autoencoder_config(vae: AutoencoderKL | Mapping[str, Any]) -> AutoencoderConfig:

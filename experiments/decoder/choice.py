@@ -66,7 +66,11 @@ def choose_decoders(
     Raises:
         DecoderError: if there is no such decoder, or it cannot be that narrow or tiny.
     """
-    teacher = DecoderArchitecture.full(autoencoder_config(_config(name)))
+    where, config = _config(name)
+    try:
+        teacher = DecoderArchitecture.full(autoencoder_config(config))
+    except DecoderError as error:
+        raise DecoderError(f"{where}: {error}") from error
     narrower = [teacher.narrowed(ratio) for ratio in ratios]
     own = [TinyDecoderArchitecture.like_taesd(teacher.base, *sizes) for sizes in tiny]
     options = [] if batch == 1 else ["--batch", str(batch)]
@@ -113,13 +117,14 @@ def tiny_text(architecture: TinyDecoderArchitecture) -> str:
     return f"{architecture.width}:{','.join(map(str, architecture.blocks))}"
 
 
-def _config(name: str) -> Mapping[str, Any]:
+def _config(name: str) -> tuple[str, Mapping[str, Any]]:
+    """A configuration, and where it is from."""
     if name in BUILT_IN and name != SHAPES:
-        return _read(CONFIGS / f"{name}-vae.json")
+        return name, _read(CONFIGS / f"{name}-vae.json")
     path = Path(pipeline_source(name))
     for folder in (path / "vae", path):
         if (folder / "config.json").exists():
-            return _read(folder / "config.json")
+            return str(folder / "config.json"), _read(folder / "config.json")
     if not HUB_ID.fullmatch(name) or path.parent.exists():
         raise DecoderError(
             f"unknown decoder '{name}'; give one of {', '.join(BUILT_IN)}, the folder of a "
@@ -132,7 +137,7 @@ def _config(name: str) -> Mapping[str, Any]:
             f"'{name}' is no folder here, and its vae/config.json cannot be had from the Hugging "
             f"Face Hub ({' '.join(str(error).split())[:200]}); correct the name or go online"
         ) from error
-    return config
+    return name, config
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -158,10 +158,13 @@ def test_sizes_that_no_decoder_has_are_refused(evounet: Evounet, tmp_path: Path)
     save_pipeline(pipeline, tmp_path / "made")
     config = tmp_path / "made" / "vae" / "config.json"
     value = json.loads(config.read_text())
-    value["decoder_sizes"]["mid_resnets"] = 3
-    config.write_text(json.dumps(value))
-    line = evounet.refused("export", tmp_path / "made", "--out", tmp_path / "out")
-    assert "mid_resnets is 3; give 0 to 2" in line
+    for sizes, told in (
+        (value["decoder_sizes"] | {"mid_resnets": 3}, "mid_resnets is 3; give 0 to 2"),
+        ([1], "decoder_sizes is [1]; give an object"),
+    ):
+        config.write_text(json.dumps(value | {"decoder_sizes": sizes}))
+        line = evounet.refused("export", tmp_path / "made", "--out", tmp_path / "out")
+        assert told in line
 
 
 @pytest.mark.parametrize("changed", ["made", "stock"])

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import atheris
 
 with atheris.instrument_imports(
-    include=["latency_tables", "supernet", "evaluators", "search", "experiments"]
+    include=["latency_tables", "supernet", "distillation", "evaluators", "search", "experiments"]
 ):
     from mutation import damaged_file
     from targets import TARGETS, Target

@@ -22,11 +22,13 @@ from experiments.data.folder import PictureFolder
 from experiments.data.picture import decode
 from experiments.data.source import Source
 from experiments.data.tar_shards import TarShards
+from experiments.decoder.choice import choose_decoders
 from experiments.decoder.stored_pairs import INDEX as PAIRS
 from experiments.decoder.stored_pairs import Origin, PairsIndex
 from experiments.decoder.stored_pairs import load_index as load_pairs
 from experiments.experiment import load_experiment
 from experiments.fault_log import load_faults
+from experiments.models import pipeline_source
 from experiments.prompt_files import read_prompts
 from experiments.report.sample_files import load_samples
 from experiments.run_comparison import read_run
@@ -44,6 +46,7 @@ _INVENTORY = choose_unet("shapes").inventory
 _FULL = _INVENTORY.full()
 _FEWER = _FULL.without(list(_FULL)[::3])
 _PRESETS = sorted((Path(registry.__file__).parents[1] / "experiments/presets").glob("*.toml"))
+_SHAPES_VAE = Path(pipeline_source("shapes")) / "vae"
 _TABLE = registry.SHIPPED / "epyc-1core-fp32.csv"
 
 
@@ -240,6 +243,11 @@ TARGETS: dict[str, Target] = {
         for suffix in both
     },
     "state": Target("state.json", (_RUN["state.json"],), _load_and_tell),
+    "autoencoder": Target(
+        "config.json",
+        ((_SHAPES_VAE / "config.json").read_bytes(),),
+        lambda folder: choose_decoders(str(folder), (0.5,), tiny=((8, None),)),
+    ),
     "front": Target(
         "front.json", (_front(),), lambda folder: Front.load(folder / "front.json", _FULL)
     ),
