@@ -163,12 +163,12 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     field, keys = _located(model, problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        return f"unknown key '{field}'; there are: {keys}"
+        return f"unknown key {field!r}; there are: {keys}"
     if problem["type"] == "missing":
-        return f"'{field}' is missing; add it"
+        return f"{field!r} is missing; add it"
     if isinstance(problem["input"], dict):  # a section whose fields do not go together
-        return f"'{field}': {message}"
-    return f"'{field}' is {json.dumps(problem['input'], default=str)}: {message}"
+        return f"{field!r}: {message}"
+    return f"{field!r} is {json.dumps(problem['input'], default=str)}: {message}"
 
 
 def _located(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, str]:

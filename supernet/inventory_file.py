@@ -46,4 +46,4 @@ def load_inventory(path: Path) -> Inventory:
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(str(part) for part in problem["loc"])
-        raise InventoryFileError(f"{path}: field '{field}': {problem['msg']}") from error
+        raise InventoryFileError(f"{path}: field {field!r}: {problem['msg']}") from error

@@ -246,7 +246,7 @@ def read_spec(path: Path) -> Spec:
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(str(part) for part in problem["loc"])
-        raise ArchitectureError(f"{path}: field '{field}': {problem['msg']}") from error
+        raise ArchitectureError(f"{path}: field {field!r}: {problem['msg']}") from error
     except ArchitectureError as error:
         raise ArchitectureError(f"{path}: field 'multiplicities': {error}") from error
 

@@ -10,11 +10,13 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 import torch
+from plotly.colors import qualitative
 from rich.console import Console
 from torch import Tensor
 
@@ -36,7 +38,7 @@ from experiments.steps.run import compare
 
 _SEED = 13  # of scenes and noise; no preset uses it
 _SCALE = 4.0  # guidance that single figures are taken at
-_MIXED = 0.5  # share of CFG-aware steps; the paper's is 0.1
+_MIXED = 0.9  # share of CFG-aware steps; the paper's is 0.1
 _GUIDED = (1.5, 8.0)  # guidance of those; the paper's goes to 14, which no picture here bears
 _LONGER, _LONGER_CURVE = "student-longer", "longer_8"  # the student of that share, trained on
 _RESAMPLED = 200
@@ -89,7 +91,7 @@ _QUICK = _Size(
 _WHOLE = _Size(
     drawn=128,
     scales=(1.5, 2.5, _SCALE, 7.5),
-    shares=(0.0, 0.1, 0.3, _MIXED, 0.9, 1.0),
+    shares=(0.0, 0.1, 0.3, 0.5, _MIXED, 1.0),
     progressive=True,
     pictures=4096,
     batch_size=32,
@@ -336,10 +338,12 @@ def picture(measured: Sequence[Figure]) -> go.Figure:
     """FID against CLIP along guidance scales, a curve for every model and its steps."""
     figure = canvas(480)
     figure.update_xaxes(title="CLIP score")
-    figure.update_yaxes(title="FID")
+    figure.update_yaxes(title="FID", rangemode="tozero")
+    colors = cycle(qualitative.Dark24)
     for each in measured:
         if each.points is not None:
             figure.add_scatter(
+                line={"color": next(colors), "dash": "dot" if "teacher" in each.name else "solid"},
                 x=each.points["clip"],
                 y=each.points["fid"],
                 text=[f"guidance {scale:g}" for scale in each.points["guidance_scale"]],

@@ -142,3 +142,12 @@ def test_what_lacks_is_named(
     del value[field]
     with pytest.raises(ArchitectureError, match=f"spec.json: field '{field}': Field required"):
         read_spec(write(tmp_path / "spec.json", value | {"version": version}))
+
+
+def test_a_field_of_two_lines_is_refused_in_one(tmp_path: Path) -> None:
+    """Found by fuzzing."""
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps({"version": 2, "a\nb": 1}))
+    with pytest.raises(ArchitectureError) as refusal:
+        read_spec(path)
+    assert "\n" not in str(refusal.value)
