@@ -135,7 +135,10 @@ def test_two_workers_decide_as_one_does(run: Path, tmp_path: Path) -> None:
     assert outcome(tmp_path / "two") == outcome(run)
 
 
-@pytest.mark.parametrize("moment", ["state.json", "checkpoints/round-2.safetensors"])
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param("state.json", marks=pytest.mark.slow), "checkpoints/round-2.safetensors"],
+)
 def test_a_killed_search_resumes_to_the_same_end(run: Path, tmp_path: Path, moment: str) -> None:
     folder = tmp_path / "killed"
     process = search(folder, workers=1)
