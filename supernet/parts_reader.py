@@ -103,7 +103,7 @@ class PartsReader:
             transformer_layers=len(module.transformer_blocks),
             context_length=self.context_length,
             context_width=module.config.cross_attention_dim,
-            linear_projection=int(module.use_linear_projection),
+            linear_projection=int(bool(module.use_linear_projection)),
             norm_groups=module.norm.num_groups,
         )
         return self._part(block_id, name, signature)

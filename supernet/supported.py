@@ -40,6 +40,8 @@ _RULES: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("mid_block_scale_factor", (1,), _SCALE),
 )
 
+_FLAGS = ("center_input_sample", "flip_sin_to_cos", "upcast_attention", "use_linear_projection")
+
 
 def check_supported(config: UNetConfig) -> None:
     """See that a configuration is of a UNet that evounet takes.
@@ -55,6 +57,10 @@ def check_supported(config: UNetConfig) -> None:
                 raise ArchitectureError(
                     f"{reason}: {setting} is {each!r}; only {choices} is supported"
                 )
+    for setting in _FLAGS:
+        flag = config.values.get(setting)
+        if not isinstance(flag, bool | None):
+            raise ArchitectureError(f"field '{setting}' is {flag!r}; give true or false")
     widths = config.values.get("cross_attention_dim")
     if isinstance(widths, list) and len(set(widths)) > 1:
         raise ArchitectureError(

@@ -149,6 +149,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"mid_block_scale_factor": 1.5},
         "would leave its shortcut without the scale on it: mid_block_scale_factor is 1.5",
     ),
+    "no flag": (
+        {"use_linear_projection": {}},
+        "field 'use_linear_projection' is {}; give true or false",
+    ),
     "no groups": ({"norm_num_groups": None}, "diffusers cannot build"),
     "number of heads": ({"num_attention_heads": 2}, "diffusers cannot build"),
     "prompt widths by stage": ({"cross_attention_dim": (12, 20)}, "prompts of different widths"),
