@@ -27,7 +27,8 @@ demo: $(VENV)/.installed $(demo_needs)
 	$(BIN)/evounet search experiments/presets/demo.toml --run runs/demo --overwrite $(demo_options)
 
 test: lint docs
-	$(BIN)/pytest -n 2 --dist loadfile
+	@# Files in their order: those of many quick tests come last, so neither process waits long.
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/pytest -m slow

@@ -218,7 +218,10 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("moment", [1, 3, 4, 7])
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow), 7],
+)
 def test_a_chain_that_is_killed_goes_on_to_the_same_end(
     evounet: Evounet,
     world: World,
