@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,11 +32,6 @@ def decoder_of(vae: AutoencoderKL | Mapping[str, Any]) -> AnyDecoder:
 
 
 def autoencoder_config(vae: AutoencoderKL | Mapping[str, Any]) -> AutoencoderConfig:
-    """The base configuration of an autoencoder, or of a mapping as diffusers stores it.
-
-    Defaults are filled in, so that a short and a long form of one configuration are equal;
-    entries that are no settings of ``AutoencoderKL`` are left out.
-    """
+    """The complete base configuration of an autoencoder, or of a mapping as diffusers stores it."""
     given = vae.config if isinstance(vae, AutoencoderKL) else vae
-    settings = list(inspect.signature(AutoencoderKL.__init__).parameters.values())[1:]
-    return AutoencoderConfig.of({s.name: given.get(s.name, s.default) for s in settings})
+    return AutoencoderConfig.complete(AutoencoderKL, given)

@@ -7,6 +7,7 @@ The notation is the paper's: ResNet[i, j] and Cross-Attention[i, j] are block j 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -139,6 +140,16 @@ class ModelConfig:
     def of(cls, values: Mapping[str, Any]) -> Self:
         """From a diffusers configuration; private entries (``_class_name``, ...) are left out."""
         return cls(_canonical({k: v for k, v in values.items() if not k.startswith("_")}))
+
+    @classmethod
+    def complete(cls, model: type, given: Mapping[str, Any]) -> Self:
+        """Every setting of a diffusers class, in its default where it is not given.
+
+        So a short and a long form of one configuration are equal; entries that are no settings of
+        the class are left out.
+        """
+        settings = list(inspect.signature(model).parameters.values())
+        return cls.of({s.name: given.get(s.name, s.default) for s in settings})
 
     @cached_property
     def values(self) -> dict[str, Any]:

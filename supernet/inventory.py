@@ -6,7 +6,6 @@ is analysed from its configuration alone, without weights and in little memory.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -96,11 +95,6 @@ def _take_inventory(
 
 
 def unet_config(unet: UNet2DConditionModel | Mapping[str, Any]) -> UNetConfig:
-    """The base configuration of a UNet, or of a mapping as diffusers stores it.
-
-    Defaults are filled in, so that a short and a long form of one configuration are equal;
-    entries that are no settings of ``UNet2DConditionModel`` are left out.
-    """
+    """The complete base configuration of a UNet, or of a mapping as diffusers stores it."""
     given = unet.config if isinstance(unet, UNet2DConditionModel) else unet
-    settings = list(inspect.signature(UNet2DConditionModel.__init__).parameters.values())[1:]
-    return UNetConfig.of({s.name: given.get(s.name, s.default) for s in settings})
+    return UNetConfig.complete(UNet2DConditionModel, given)

@@ -45,6 +45,8 @@ def test_the_whole_benchmark_has_the_paper_s_chain_and_its_rivals() -> None:
         "efficient-16",
         16,
     )
+    longer = by_name["student-longer"]
+    assert (longer.teacher, longer.student) == ("full-16", "student-p0.9")
     direct = by_name["efficient-16"].training.steps + student.training.steps
     progressive = [each for name, each in by_name.items() if name.startswith("progressive")]
     assert [each.training.student_steps for each in progressive] == [64, 32, 16, 8]

@@ -132,18 +132,23 @@ def test_what_stock_diffusers_can_say_needs_no_code(
 
 @pytest.mark.parametrize("tiny", [False, True])
 def test_a_smaller_decoder_draws_where_evounet_is_not(
-    evounet: Evounet, tmp_path: Path, tiny: bool
+    evounet: Evounet, made: RunFolder, tmp_path: Path, tiny: bool
 ) -> None:
-    pipeline = load_pipeline(pipeline_source("shapes"))
+    """Beside a stock UNet, and beside one that brings its code too, as whole runs leave both."""
+    stock = load_pipeline(pipeline_source("shapes"))
+    pipeline = stock if tiny else open_source(made.path).pipeline
     full = DecoderArchitecture.full(autoencoder_config(pipeline.vae))
     sized = full.narrowed(0.5).shortened(1, 0).without_attention()
     smaller = TinyDecoderArchitecture.like_taesd(full.base, 8) if tiny else sized
     pipeline.register_modules(vae=inherit(pipeline.vae, smaller))
-    made, out = tmp_path / "made", tmp_path / "out"
-    save_pipeline(pipeline, made)
-    answer = evounet("export", made, "--out", out)
+    source, out = tmp_path / "source", tmp_path / "out"
+    save_pipeline(pipeline, source)
+    answer = evounet("export", source, "--out", out)
     assert answer.code == 0, answer.err
-    assert [path.name for path in out.rglob("*.py")] == ["efficient_autoencoder.py"]
+    code = (
+        ["efficient_autoencoder.py"] if tiny else ["efficient_autoencoder.py", "standalone_unet.py"]
+    )
+    assert sorted(path.name for path in out.rglob("*.py")) == code
     assert "`vae/efficient_autoencoder.py`" in (out / "README.md").read_text()
     drawn = draw_elsewhere(out, tmp_path, trust_remote_code=True)
     loaded = load_pipeline(str(out))
