@@ -224,7 +224,10 @@ def test_a_slow_worker_does_not_hold_up_the_others(
 def test_a_node_that_comes_gets_workers(
     cluster: Cluster, two_workers: EvaluatorPool, tmp_path: Path, events: list[PoolEvent]
 ) -> None:
-    """Of the three evaluators of a pool only one has room, beside the other pool's."""
+    """Of the three evaluators of a pool only one has room, beside the other pool's.
+
+    Under other load more may be lost, and come back, than what this takes away.
+    """
     labels = {"here": 1}
     node = cluster.add_node(num_cpus=1, resources=labels)
     with open_pool(2, needed=1, placement=Placement(resources=labels)) as pool:
@@ -233,8 +236,8 @@ def test_a_node_that_comes_gets_workers(
         first = next(answers)
         other = cluster.add_node(num_cpus=1, resources=labels)
         assert gathered(chain([first], answers)) == EXPECTED
-        ask_until(evaluators, lambda: kinds(events) == {"node joined", "worker joined"})
-        assert len(processes(tmp_path)) == 2
+        ask_until(evaluators, lambda: kinds(events) >= {"node joined", "worker joined"})
+        assert len(processes(tmp_path)) >= 2
 
         # It goes again, unannounced, ...
         events.clear()
@@ -242,7 +245,7 @@ def test_a_node_that_comes_gets_workers(
         first = next(answers)
         cluster.remove_node(other, allow_graceful=False)
         assert gathered(chain([first], answers)) == EXPECTED
-        ask_until(evaluators, lambda: kinds(events) == {"node lost", "worker lost"})
+        ask_until(evaluators, lambda: kinds(events) >= {"node lost", "worker lost"})
 
         # ... and then the last one too, until there is another.
         events.clear()

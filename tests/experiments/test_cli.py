@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from in_process import Evounet
 from safetensors import SafetensorError
 
 from experiments import cli
@@ -21,16 +22,25 @@ from latency_tables.table import LatencyTable
 TABLE = "epyc-1core-fp32"
 
 
-def evounet(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def process(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "experiments.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def evounet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Evounet:
+    """In the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+    return Evounet(monkeypatch, capsys)
 
 
 def test_help_answers_within_a_second_and_names_the_commands() -> None:
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
-        answer = evounet("--help")
+        answer = process("--help")
         seconds.append(time.perf_counter() - start)
     assert answer.returncode == 0
     commands = "analyze profile tables train search sweep resume submit jobs export compare"
@@ -56,7 +66,7 @@ def test_help_answers_within_a_second_and_names_the_commands() -> None:
     ],
 )
 def test_every_command_has_an_example(command: str) -> None:
-    assert f"Example: evounet {command}" in evounet(command, "--help").stdout
+    assert f"Example: evounet {command}" in process(command, "--help").stdout
 
 
 BAD_INPUT = {
@@ -88,34 +98,35 @@ BAD_INPUT = {
 
 
 @pytest.mark.parametrize("case", BAD_INPUT)
-def test_bad_input_is_one_clear_line_and_leaves_nothing(case: str, tmp_path: Path) -> None:
+def test_bad_input_is_one_clear_line_and_leaves_nothing(
+    evounet: Evounet, case: str, tmp_path: Path
+) -> None:
     options, expected = BAD_INPUT[case]
-    answer = evounet("search", "demo", "--run", tmp_path / "run", *options, cwd=tmp_path)
-    assert_refused(answer, expected)
+    assert expected in evounet.refused("search", "demo", "--run", tmp_path / "run", *options)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_truncated_weights_are_refused(tmp_path: Path) -> None:
+def test_truncated_weights_are_refused(evounet: Evounet, tmp_path: Path) -> None:
     weights = tmp_path / "supernet.safetensors"
     weights.write_bytes((SHAPES_MODELS / "supernet.safetensors").read_bytes()[:100_000])
     options = ["--set", f"model.supernet={weights}"]
-    answer = evounet("search", "demo", "--run", tmp_path / "run", *options)
-    assert_refused(answer, str(weights))
+    refused = evounet.refused("search", "demo", "--run", tmp_path / "run", *options)
+    assert str(weights) in refused
     assert not (tmp_path / "run").exists()
 
 
-def test_a_truncated_pipeline_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_pipeline_is_refused(evounet: Evounet, tmp_path: Path) -> None:
     pipeline = tmp_path / "pipeline"
     shutil.copytree(SHAPES_MODELS / "pipeline", pipeline)
     weights = pipeline / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100_000])
     options = ["--set", f"model.pipeline={pipeline}"]
-    answer = evounet("search", "demo", "--run", tmp_path / "run", *options)
-    assert_refused(answer, str(pipeline))
+    refused = evounet.refused("search", "demo", "--run", tmp_path / "run", *options)
+    assert str(pipeline) in refused
     assert not (tmp_path / "run").exists()
 
 
-def test_a_table_without_a_needed_row_is_refused(tmp_path: Path) -> None:
+def test_a_table_without_a_needed_row_is_refused(evounet: Evounet, tmp_path: Path) -> None:
     table = load_table(TABLE)
     rows = {s: row for s, row in table.rows.items() if s.kind != "upsample"}
     metadata = table.metadata.model_copy(update={"name": "gappy"})
@@ -123,13 +134,13 @@ def test_a_table_without_a_needed_row_is_refused(tmp_path: Path) -> None:
     assert read_table(path).rows == rows
     options = ["--set", f"latency.tables=['{path}']"]
     answer = evounet("search", "demo", "--run", tmp_path / "run", *options)
-    assert answer.returncode == 2
-    assert "upsample" in answer.stderr
-    assert "evounet profile" in answer.stderr
+    assert answer.code == 2
+    assert "upsample" in answer.err
+    assert "evounet profile" in answer.err
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unknown_block_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_block_is_refused(evounet: Evounet, tmp_path: Path) -> None:
     spec = {
         "version": 1,
         "base": json.loads((SHAPES_MODELS / "pipeline" / "unet" / "config.json").read_text()),
@@ -143,26 +154,20 @@ def test_an_unknown_block_is_refused(tmp_path: Path) -> None:
     }
     path = tmp_path / "spec.json"
     path.write_text(json.dumps(spec))
-    assert_refused(evounet("analyze", path), "no block 'resnet down.0/7'")
+    assert "no block 'resnet down.0/7'" in evounet.refused("analyze", path)
 
 
-def test_a_folder_that_is_no_run_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_not_overwritten(evounet: Evounet, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("three years of work")
-    answer = evounet("search", "demo", "--run", tmp_path, "--overwrite")
-    assert_refused(answer, "is no run folder")
+    refused = evounet.refused("search", "demo", "--run", tmp_path, "--overwrite")
+    assert "is no run folder" in refused
     assert (tmp_path / "thesis.txt").read_text() == "three years of work"
 
 
 @pytest.mark.parametrize("command", [["resume"], ["report"], ["export", "--out", "here"]])
-def test_what_is_no_run_is_refused(command: list[str], tmp_path: Path) -> None:
-    assert_refused(evounet(*command, tmp_path, cwd=tmp_path), "is no run folder")
+def test_what_is_no_run_is_refused(evounet: Evounet, command: list[str], tmp_path: Path) -> None:
+    assert "is no run folder" in evounet.refused(*command, tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def assert_refused(answer: subprocess.CompletedProcess[str], expected: str) -> None:
-    assert answer.returncode == 2, answer.stdout + answer.stderr
-    assert expected in answer.stderr
-    assert len(answer.stderr.strip().splitlines()) == 1, answer.stderr
 
 
 @pytest.mark.parametrize(
@@ -188,18 +193,25 @@ def test_a_full_disk_is_told_in_a_line(
     assert told.count("\n") == 1
 
 
-def test_a_path_that_the_system_refuses_is_told_in_a_line(tmp_path: Path) -> None:
+def test_a_path_that_the_system_refuses_is_told_in_a_line(evounet: Evounet, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     for path, reason in (
         (file / "run", "Not a directory"),
         (tmp_path / ("a" * 300), "File name too long"),
     ):
-        answer = evounet("search", "demo", "--run", path)
-        assert answer.returncode == 2
-        (line,) = answer.stderr.splitlines()
+        line = evounet.refused("search", "demo", "--run", path)
         assert f"{reason}; correct the path, or its permissions" in line
         assert str(path) in line
+
+
+def test_a_process_that_refuses_says_one_line(tmp_path: Path) -> None:
+    """No library has another to say as it ends."""
+    answer = process("search", "demo", "--run", tmp_path / "run", "--set", "seed=-1")
+    assert answer.returncode == 2
+    assert answer.stderr.count("\n") == 1
+    assert answer.stdout == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bug_shows_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from diffusers import DiffusionPipeline
-from in_process import TINY_DEMO
+from in_process import TINY_DEMO, Evounet
 
 from experiments.experiment import load_experiment
 from experiments.fault_log import load_faults
@@ -23,22 +23,25 @@ from supernet.spec import read_spec
 from supernet.standalone_unet import StandaloneUNet
 
 
-def evounet(*arguments: object, **options: object) -> subprocess.Popen[str]:
+def start(*arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "experiments.cli", *map(str, arguments)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def search(run: Path, workers: int, *more: str) -> subprocess.Popen[str]:
     overrides = [part for setting in (*TINY_DEMO, *more) for part in ("--set", setting)]
-    return evounet("search", "demo", "--run", run, "--workers", workers, *overrides)
+    return start("search", "demo", "--run", run, "--workers", workers, *overrides)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, f"{out}\n{err}"
     return out
+
+
+@pytest.fixture
+def evounet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Evounet:
+    return Evounet(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -50,28 +53,26 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_any_point_of_the_front_is_exported(run: Path, tmp_path: Path) -> None:
+def test_any_point_of_the_front_is_exported(evounet: Evounet, run: Path, tmp_path: Path) -> None:
     points = json.loads((run / "front.json").read_text())["points"]
     assert [p["latency_ms"] for p in points] == sorted(p["latency_ms"] for p in points)
     assert [p["clip"] for p in points] == sorted(p["clip"] for p in points)
     out = tmp_path / "point"
-    finish(evounet("export", run, "--point", 1, "--out", out))
+    answer = evounet("export", run, "--point", 1, "--out", out)
+    assert answer.code == 0, answer.err
     spec = read_spec(out / "spec.json")
     assert spec.changed == points[0]["blocks"]
     drawing = DiffusionPipeline.from_pretrained(out, trust_remote_code=True)
     assert drawing.unet.num_parameters() == spec.parameters[1]
     assert spec.clip.found == points[0]["clip"]
-    lost = evounet("export", run, "--point", len(points) + 1, "--out", tmp_path / "none")
-    _, err = lost.communicate(timeout=300)
-    assert lost.returncode == 2
-    assert f"has {len(points)} points, no point {len(points) + 1}" in err
+    lost = evounet.refused("export", run, "--point", len(points) + 1, "--out", tmp_path / "none")
+    assert f"has {len(points)} points, no point {len(points) + 1}" in lost
     assert not (tmp_path / "none").exists()
 
 
 def test_a_search_from_another_run_draws_what_that_has_not(run: Path, tmp_path: Path) -> None:
     overrides = [part for setting in TINY_DEMO for part in ("--set", setting)]
-    again = evounet("search", "demo", "--run", tmp_path / "again", "--from", run, *overrides)
-    out = finish(again)
+    out = finish(start("search", "demo", "--run", tmp_path / "again", "--from", run, *overrides))
     asked, drawn = re.findall(r"pictures: (\d+) asked for, of which (\d+) were drawn", out)[0]
     assert int(asked) > 0
     assert int(drawn) == 0
@@ -130,6 +131,7 @@ def test_the_found_unet_is_the_one_of_the_spec(run: Path) -> None:
     assert sum(p.numel() for p in unet.parameters()) == spec.parameters[1]
 
 
+@pytest.mark.slow  # beside the killed one, which ends with two
 def test_two_workers_decide_as_one_does(run: Path, tmp_path: Path) -> None:
     finish(search(tmp_path / "two", workers=2))
     assert outcome(tmp_path / "two") == outcome(run)
@@ -140,6 +142,7 @@ def test_two_workers_decide_as_one_does(run: Path, tmp_path: Path) -> None:
     [pytest.param("state.json", marks=pytest.mark.slow), "checkpoints/round-2.safetensors"],
 )
 def test_a_killed_search_resumes_to_the_same_end(run: Path, tmp_path: Path, moment: str) -> None:
+    """With another number of workers too."""
     folder = tmp_path / "killed"
     process = search(folder, workers=1)
     while not (folder / moment).exists():
@@ -148,17 +151,16 @@ def test_a_killed_search_resumes_to_the_same_end(run: Path, tmp_path: Path, mome
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (folder / "spec.json").exists()
-    finish(evounet("resume", folder, "--workers", 1))
+    finish(start("resume", folder, "--workers", 2))
     assert outcome(folder) == outcome(run)
     assert "resumed" in {event.kind for event in load_faults(folder / "faults.jsonl")}
     assert "was interrupted" in (folder / "report.html").read_text()
     assert losses(folder) == losses(run)
 
 
-def test_an_export_draws_in_a_stock_pipeline(run: Path, tmp_path: Path) -> None:
+def test_an_export_draws_in_a_stock_pipeline(evounet: Evounet, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "exported"
-    printed = finish(evounet("export", run, "--format", "diffusers", "--out", out))
-    assert "bit for bit" in printed
+    assert "bit for bit" in evounet("export", run, "--format", "diffusers", "--out", out).out
     spec, exported = read_spec(run / "spec.json"), read_spec(out / "spec.json")
     assert exported.architecture() == spec.architecture()
     assert (exported.clip, exported.latency) == (spec.clip, spec.latency)
@@ -168,25 +170,24 @@ def test_an_export_draws_in_a_stock_pipeline(run: Path, tmp_path: Path) -> None:
     assert image.size == (64, 64)
 
 
-def test_a_report_is_written_anew(run: Path) -> None:
+def test_a_report_is_written_anew(evounet: Evounet, run: Path) -> None:
     before = (run / "report.html").read_text()
     (run / "report.html").unlink()
-    finish(evounet("report", run))
+    assert evounet("report", run).code == 0
     assert (run / "report.html").read_text() == before
 
 
-def test_a_finished_run_is_not_overwritten(run: Path) -> None:
+def test_a_finished_run_is_not_overwritten(evounet: Evounet, run: Path) -> None:
     before = outcome(run)
-    process = evounet("search", "demo", "--run", run)
-    _, err = process.communicate()
-    assert process.returncode == 2
-    assert "already there" in err
+    assert "already there" in evounet.refused("search", "demo", "--run", run)
     assert outcome(run) == before
 
 
-def test_nothing_is_written_where_the_cluster_is_not_there(tmp_path: Path) -> None:
-    process = evounet("search", "demo", "--run", tmp_path / "run", "--address", "127.0.0.1:1")
-    _, err = process.communicate()
-    assert process.returncode == 2
-    assert "no Ray cluster at '127.0.0.1:1'" in err
+def test_nothing_is_written_where_the_cluster_is_not_there(
+    evounet: Evounet, tmp_path: Path
+) -> None:
+    refused = evounet.refused(
+        "search", "demo", "--run", tmp_path / "run", "--address", "127.0.0.1:1"
+    )
+    assert "no Ray cluster at '127.0.0.1:1'" in refused
     assert list(tmp_path.iterdir()) == []
