@@ -17,6 +17,7 @@ import optuna
 from optuna.distributions import IntDistribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.trial import TrialState, create_trial
+from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from evaluators.job import Job, Scores
@@ -143,9 +144,11 @@ class EvaluationStore:
 
 def _open_study(storage: Path | str | None) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if isinstance(storage, Path):  # in whose name "?" may be, which begins something else in a URL
+        storage = URL.create("sqlite", database=str(storage)).render_as_string()
     study = optuna.create_study(
         study_name=_STUDY,
-        storage=f"sqlite:///{storage}" if isinstance(storage, Path) else storage,
+        storage=storage,
         directions=["maximize", "minimize"],
         load_if_exists=True,
     )

@@ -68,6 +68,15 @@ def test_prompts_that_follow_are_put_behind(tmp_path: Path) -> None:
     assert again[3:] == more
 
 
+@pytest.mark.parametrize("name", ["what?", "run #2, 100 %", "a%3Fb", "größer = besser", "x:y@z"])
+def test_any_folder_name_will_do(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name / "evaluations.db"
+    path.parent.mkdir()
+    EvaluationStore(path, "3 prompts").add(some(FULL), "w1", SCORES, 12.5, 1)
+    assert EvaluationStore(path, "3 prompts").get(FULL, "w1") == SCORES
+    assert {each.name for each in tmp_path.rglob("*")} == {name, path.name}
+
+
 def test_optuna_reads_it_in_another_process(path: Path) -> None:
     """As optuna-dashboard and pandas do."""
     script = f"""
