@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from experiments.console import open_console
 from latency_tables import (
     BlockSignature,
     LatencyRow,
@@ -21,15 +21,10 @@ from latency_tables import (
 if TYPE_CHECKING:
     from experiments.analysis import Coverage  # imports torch, which only one view needs
 
-_WITHOUT_TERMINAL = 240  # columns; a pipe or a file has no width that a table must fit into
-
 
 def print_table(table: Table) -> None:
-    """Print a table, as wide as it wants to be where there is no terminal."""
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = _WITHOUT_TERMINAL
-    console.print(table)
+    """Print a table whose cells may hold anything."""
+    open_console(markup=False, highlight=False).print(table)
 
 
 def table_list(tables: Mapping[str, LatencyTable | TableError], where: Mapping[str, str]) -> Table:

@@ -50,8 +50,6 @@ def bench(
     """
     from contextlib import nullcontext
 
-    from rich.console import Console
-
     from experiments.benchmarks.benchmark import (
         BENCHMARKS,
         figures_json,
@@ -64,6 +62,7 @@ def bench(
     )
     from experiments.benchmarks.page import updated_page
     from experiments.benchmarks.work_folder import open_work
+    from experiments.console import open_console
     from experiments.table_views import print_table
     from search.state import write_atomically
 
@@ -85,7 +84,7 @@ def bench(
     for path in (json_, picture, write):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-    console = Console()
+    console = open_console()
     with nullcontext(1) if work is None else open_work(work, str(name), quick) as sittings:
         results = {
             each: run_benchmark(each, quick, console, unet, work)

@@ -19,15 +19,14 @@ def compare(
 
     Example: evounet compare runs/evolution runs/random --picture compare.html
     """
-    from rich.console import Console
-
+    from experiments.console import open_console
     from experiments.run_comparison import read_run, runs_figure, runs_table
     from search.state import write_atomically
 
     if picture is not None and not picture.parent.is_dir():
         raise ValueError(f"--picture {picture}: {picture.parent} is no folder; make it first")
     figures = [read_run(run) for run in runs]
-    Console().print(runs_table(figures))
+    open_console().print(runs_table(figures))
     if picture is not None:
         write_atomically(picture, runs_figure(figures).to_html(include_plotlyjs=True))
         typer.echo(f"picture: {picture}")

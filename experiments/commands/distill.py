@@ -39,8 +39,7 @@ def decoder(
 
     Example: evounet distill decoder decoder --run runs/decoder --pairs 2000
     """
-    from rich.console import Console
-
+    from experiments.console import open_console
     from experiments.decoder.folder import DecoderFolder
     from experiments.decoder.parts import prepare
     from experiments.decoder.run import distill as run_distillation
@@ -55,7 +54,7 @@ def decoder(
     resolved = load_experiment(experiment, overrides)
     folder = DecoderFolder(run or Path("runs") / resolved.name)
     folder.check(resolved, overwrite)
-    log = RunLog(Console(), folder.log)
+    log = RunLog(open_console(), folder.log)
     log.console.print("loading models and tables ...")
     parts = prepare(resolved)
     folder.begin(resolved, overwrite)
@@ -81,8 +80,7 @@ def steps(
 
     Example: evounet distill steps steps --run runs/steps
     """
-    from rich.console import Console
-
+    from experiments.console import open_console
     from experiments.experiment import load_experiment
     from experiments.run_log import RunLog
     from experiments.steps.folder import StepsFolder
@@ -93,7 +91,7 @@ def steps(
     check_stages(resolved)
     folder = StepsFolder(run or Path("runs") / resolved.name)
     folder.check(overwrite)
-    log = RunLog(Console(), folder.log)
+    log = RunLog(open_console(), folder.log)
     log.console.print("loading models and tables ...")
     parts = prepare(resolved)
     folder.begin(resolved, overwrite)

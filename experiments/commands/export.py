@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
+from experiments.console import open_console
 from experiments.export.coreml.choices import AttentionLayout, Choices, WeightFormat
 
 
@@ -101,9 +101,9 @@ def export(
         artefacts = (export_spec(read_source_spec(source, point), out, overwrite),)
     elif format_ is Format.COREML:
         opened = open_source(source, point)
-        artefacts, notes = export_coreml(opened, choices, out, overwrite, Console())
+        artefacts, notes = export_coreml(opened, choices, out, overwrite, open_console())
     elif format_ is Format.ONNX:
-        artefacts = export_onnx(open_source(source, point), out, overwrite, Console())
+        artefacts = export_onnx(open_source(source, point), out, overwrite, open_console())
     else:
         packing = Packing(variant, max_shard_size)
         artefacts = export_diffusers(open_source(source, point), out, overwrite, packing)
@@ -132,6 +132,6 @@ def verify(
             "Core ML predicts on macOS alone: verify the folder on a Mac, or add --interpreter "
             "to run its programs with evounet's own interpreter here"
         )
-    predict = interpreted(Console()) if interpreter else predicted
+    predict = interpreted(open_console()) if interpreter else predicted
     for name, agreement in verify_coreml(folder, predict).items():
         typer.echo(f"{name}: {agreement}")

@@ -21,15 +21,14 @@ def forecast(
 
     Example: evounet forecast my.toml --set evaluation.prompts.count=2000
     """
-    from rich.console import Console
-
+    from experiments.console import open_console
     from experiments.experiment import load_experiment
     from experiments.forecast import forecast as look_ahead
     from experiments.search_parts import prepare, settle
     from experiments.table_views import print_table
 
     resolved = load_experiment(experiment, set_ or [])
-    console = Console()
+    console = open_console()
     console.print("loading models and tables, timing a batch and a training step ...")
     parts = settle(prepare(resolved), console)
     ahead = look_ahead(parts)

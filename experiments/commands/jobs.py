@@ -119,16 +119,15 @@ def fetch(
 
     Example: evounet jobs fetch demo-1f2e3d --address http://head:8265
     """
-    from rich.console import Console
-
     from experiments.cluster.connection import connect
     from experiments.cluster.fetch import fetch_run
     from experiments.cluster.jobs import find_search
+    from experiments.console import open_console
 
     client = connect(address)
     search = find_search(client, job)
     folder = run or Path("runs") / search.name
-    fetch_run(client, search, folder, Console(), checkpoints)
+    fetch_run(client, search, folder, open_console(), checkpoints)
     typer.echo(f"run folder: {folder}")
 
 
@@ -174,10 +173,9 @@ def follow_and_fetch(client: Any, job: str, folder: Path) -> None:
     Raises:
         ClusterError, ArchiveError: if the search has ended early, or cannot be fetched.
     """
-    from rich.console import Console
-
     from experiments.cluster.fetch import fetch_run
     from experiments.cluster.jobs import check_succeeded, command, find_search, follow
+    from experiments.console import open_console
 
     try:
         follow(client, job, lambda text: typer.echo(text, nl=False))
@@ -188,5 +186,5 @@ def follow_and_fetch(client: Any, job: str, folder: Path) -> None:
         )
         raise
     check_succeeded(client, job)
-    fetch_run(client, find_search(client, job), folder, Console())
+    fetch_run(client, find_search(client, job), folder, open_console())
     typer.echo(f"report: {folder / 'report.html'}")

@@ -117,8 +117,7 @@ def profile(
 
     Example: evounet profile sd15 --device cpu --precision bf16 --table my-laptop-bf16
     """
-    from rich.console import Console
-
+    from experiments.console import open_console
     from experiments.profilers import ProfilerChoice, make_profiler, usual_table_name
     from experiments.profiling import find_target, measure, write_packages
     from latency_tables import CoreMLProfiler
@@ -133,7 +132,7 @@ def profile(
         compute_unit and compute_unit.value,
         packages,
     )
-    console = Console()
+    console = open_console()
     name = one_unet(unet, unet_option)
     chosen = choose_model(name, batch, context_length, granularity, decoder, ratio, tiny)
     target = find_target(table, out) if table is not None else None

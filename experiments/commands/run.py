@@ -36,8 +36,7 @@ def run(
 
     Example: evounet run shapes_full --run runs/full
     """
-    from rich.console import Console
-
+    from experiments.console import open_console
     from experiments.experiment import load_experiment
     from experiments.run_log import RunLog
     from experiments.whole.dry_run import look_ahead
@@ -47,11 +46,11 @@ def run(
 
     resolved = load_experiment(experiment, list(set_ or [])).model_copy(update={"sweep": None})
     if dry_run:
-        look_ahead(resolved, pass_ms).show(Console())
+        look_ahead(resolved, pass_ms).show(open_console())
         return
     folder = WholeFolder(run or Path("runs") / resolved.name)
     folder.check(overwrite)
-    log = RunLog(Console(), folder.log)
+    log = RunLog(open_console(), folder.log)
     whole = WholeRun(resolved, folder, log)
     log.console.print("loading models and tables ...")
     check(whole, overwrite)

@@ -35,8 +35,7 @@ def search(
 
     Example: evounet search demo --run runs/mine --set latency.target_ratio=0.4
     """
-    from rich.console import Console
-
+    from experiments.console import open_console
     from experiments.earlier_scores import check_earlier, take_scores
     from experiments.experiment import load_experiment
     from experiments.run_folder import RunFolder
@@ -55,7 +54,7 @@ def search(
     earlier = None if from_ is None else RunFolder(from_)
     if earlier is not None:
         check_earlier(earlier, folder, resolved)
-    log = RunLog(Console(), folder.log)
+    log = RunLog(open_console(), folder.log)
     log.console.print("loading models and tables ...")
     parts = settle(prepare(resolved), log.console)
     with open_pool(parts, folder, log) as pool:
@@ -74,8 +73,7 @@ def resume(
 
     Example: evounet resume runs/demo
     """
-    from rich.console import Console
-
+    from experiments.console import open_console
     from experiments.decoder.folder import refuse_decoders
     from experiments.run_folder import RunFolder
     from experiments.run_log import RunLog
@@ -93,7 +91,7 @@ def resume(
     refuse_whole(run)
     folder = RunFolder(run)
     resolved = folder.load_experiment().on_workers(workers, address)
-    log = RunLog(Console(), folder.log)
+    log = RunLog(open_console(), folder.log)
     log.console.print("loading models and tables ...")
     parts = prepare(resolved)
     with open_pool(parts, folder, log) as pool:

@@ -36,8 +36,7 @@ def sweep(
     Example: evounet sweep demo --run runs/sweep --set sweep.trials=4 --set
     'sweep.parameters.training.round.learning_rate={low=5e-5, high=1e-3, log=true}'
     """
-    from rich.console import Console
-
+    from experiments.console import open_console
     from experiments.experiment import load_experiment
     from experiments.run_log import RunLog
     from experiments.sampling import settle_sampling
@@ -58,7 +57,7 @@ def sweep(
     folder = SweepFolder(run or Path("runs") / resolved.name)
     folder.check_free(overwrite)
     records = Records.fresh(draw_values(section, resolved.seed))
-    log = RunLog(Console(), folder.log)
+    log = RunLog(open_console(), folder.log)
     log.console.print("loading models and tables ...")
     check_trials(trial_experiments(resolved, records, where), log.console)
     settled = settle_sampling(resolved, log.console)
@@ -73,8 +72,7 @@ def resume_sweep(run: Path, workers: int | None, address: str | None) -> None:
     """Continue an interrupted sweep; with one trial at a time it ends as it would have."""
     from contextlib import nullcontext
 
-    from rich.console import Console
-
+    from experiments.console import open_console
     from experiments.run_log import RunLog
     from experiments.sweep.folder import SweepFolder
     from experiments.sweep.plan import draw_values, sweep_of
@@ -84,7 +82,7 @@ def resume_sweep(run: Path, workers: int | None, address: str | None) -> None:
     folder, where = SweepFolder(run), str(run)
     resolved = folder.load_experiment().on_workers(workers, address)
     section = sweep_of(resolved, where)
-    log = RunLog(Console(), folder.log)
+    log = RunLog(open_console(), folder.log)
     with folder.locked():
         if folder.trials.exists():
             records = Records.load(folder.trials)

@@ -163,10 +163,9 @@ def calibrate(
 
     Example: evounet tables calibrate sd15 --table my-laptop-bf16
     """
-    from rich.console import Console
-
     from experiments.calibration import calibrate as measure
     from experiments.commands.unet_options import choose_model
+    from experiments.console import open_console
     from experiments.decoder.calibration import calibrate_decoders
     from experiments.decoder.choice import ChosenDecoders
     from experiments.profilers import ProfilerChoice, make_profiler
@@ -177,7 +176,7 @@ def calibrate(
     choice = ProfilerChoice()
     if target.existing is not None:
         choice = choice.completed_by(target.existing)
-    profiler, console = make_profiler(choice), Console()
+    profiler, console = make_profiler(choice), open_console()
     if isinstance(chosen, ChosenDecoders):
         result = calibrate_decoders(chosen, target, profiler, rounds=rounds, console=console)
     else:

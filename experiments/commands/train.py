@@ -27,15 +27,14 @@ def base(
 
     Example: evounet train base --out runs/models --set unet.steps=500
     """
-    from rich.console import Console
-
+    from experiments.console import open_console
     from experiments.experiment import resolve
     from experiments.shapes.base import BaseModels, parse_stages
     from experiments.shapes.base_training import BaseTraining
 
     chosen = parse_stages(stages)
     settings = resolve(BaseTraining, BaseTraining().model_dump(), set_ or [], "train base")
-    BaseModels(out, settings, seed, Console()).train(chosen)
+    BaseModels(out, settings, seed, open_console()).train(chosen)
     typer.echo(f"models: {out}")
 
 
@@ -65,10 +64,9 @@ def supernet(
     """
     from contextlib import nullcontext
 
-    from rich.console import Console
-
     from evaluators.pipelines import load_pipeline
     from evaluators.ray_session import ray_session
+    from experiments.console import open_console
     from experiments.experiment import resolve
     from experiments.models import pipeline_source, supernet_weights
     from experiments.progress import track
@@ -88,7 +86,7 @@ def supernet(
     trainer = open_trainer(source, settings, seed, settings)
     with (
         ray_session(settings.workers, address) if settings.on_ray else nullcontext(),
-        track(Console(), "robust training", settings.training.steps) as on_progress,
+        track(open_console(), "robust training", settings.training.steps) as on_progress,
     ):
         train_supernet(trainer, unet, settings, seed, out, on_progress, weights)
     typer.echo(f"weights: {out}")
@@ -110,9 +108,9 @@ def cache(
     Example: evounet train cache --pipeline my-model --data 'shards/{000..127}.tar' --out cache
     """
     import torch
-    from rich.console import Console
 
     from evaluators.evaluator import load_pipeline
+    from experiments.console import open_console
     from experiments.data.cache_writer import CacheSettings, CacheWriter
     from experiments.data.encoder import PipelineEncoder
     from experiments.data.opening import open_source
@@ -124,7 +122,7 @@ def cache(
     source = open_source(data, settings.reading)
     loaded = load_pipeline(pipeline_source(pipeline))
     loaded.to("cuda" if torch.cuda.is_available() else "cpu")
-    console = Console()
+    console = open_console()
     writer = CacheWriter(out, pipeline, PipelineEncoder(loaded), data, source, settings)
     if writer.index.pictures:
         console.print(f"{writer.index.pictures} pictures are encoded already")
