@@ -24,6 +24,9 @@ from latency_tables.parsing import parse_json
 
 _Decoded = TypeVar("_Decoded")
 
+# Folders of what only a run that goes on needs: weights after every round, a decoder's pairs.
+_FOR_GOING_ON = {"checkpoints", "pairs", "comparison-pairs"}
+
 _MARK = "evounet-archive "
 # Of the tar, in bytes: a multiple of 3, so that lines join without padding, and of tar's 512.
 _LINE = 48 * 1024
@@ -42,7 +45,7 @@ def pack(folder: Path, out: TextIO, checkpoints: bool = True) -> None:
     Args:
         folder: of the run.
         out: where the lines go.
-        checkpoints: whether ``checkpoints/`` goes too; only a resume needs it.
+        checkpoints: whether what only a resume needs goes too, at any depth.
 
     Raises:
         ArchiveError: if this is no run folder.
@@ -53,7 +56,7 @@ def pack(folder: Path, out: TextIO, checkpoints: bool = True) -> None:
         name
         for name in sorted(path.relative_to(folder) for path in folder.rglob("*"))
         if not any(part.startswith(".") for part in name.parts)
-        and (checkpoints or name.parts[0] != "checkpoints")
+        and (checkpoints or _FOR_GOING_ON.isdisjoint(name.parts))
     ]
     sizes = [os.path.getsize(folder / name) for name in names if (folder / name).is_file()]
     lines = _Lines(out)

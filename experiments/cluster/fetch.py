@@ -13,30 +13,34 @@ from rich.console import Console
 
 from experiments.cluster.archive import Receiver, unpack
 from experiments.cluster.connection import ClusterError, asking
-from experiments.cluster.jobs import SearchJob, failure, follow
+from experiments.cluster.jobs import RunJob, failure, follow
+from experiments.cluster.work import Work
 from experiments.progress import OnProgress, track
 
 _ORIGIN = ".fetched"  # in a fetched folder: which one it is a copy of
 
 
 def fetch_run(
-    client: Any, job: SearchJob, folder: Path, console: Console, checkpoints: bool = True
+    client: Any, job: RunJob, folder: Path, console: Console, checkpoints: bool | None = None
 ) -> None:
-    """Bring a search's run folder here, as it is now, finished or not.
+    """Bring a job's run folder here, as it is now, finished or not.
 
     It appears whole, or replaces what was fetched of the same run before.
 
     Args:
         client: of the cluster.
-        job: the search.
+        job: the one that writes it.
         folder: where to put it.
         console: for the progress.
-        checkpoints: whether the supernet's weights after every round come too.
+        checkpoints: whether what only a resume needs comes too. By default of a search alone:
+            a sweep has it in every trial, and a whole run the pairs of its decoder too.
 
     Raises:
         ClusterError: if something else is in the place, or there is no run folder on the head.
         ArchiveError: if it came incompletely, or holds what no run folder does.
     """
+    if checkpoints is None:
+        checkpoints = job.work is Work.SEARCH
     check_place(folder, job.run)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
@@ -73,7 +77,7 @@ def check_place(folder: Path, run: str | None) -> None:
     raise ClusterError(f"{folder}: already there, and from another run; give another --run")
 
 
-def _receive(client: Any, job: SearchJob, tar: Path, console: Console, checkpoints: bool) -> None:
+def _receive(client: Any, job: RunJob, tar: Path, console: Console, checkpoints: bool) -> None:
     packing = f"{job.id}-fetch-{secrets.token_hex(3)}"
     options = "" if checkpoints else " --no-checkpoints"
     with asking(client):

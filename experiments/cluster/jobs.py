@@ -1,4 +1,4 @@
-"""Searches that a cluster runs as Ray Jobs: which there are, their logs, how they end."""
+"""What a cluster runs as Ray Jobs for evounet: which there are, their logs, how they end."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from typing import Any
 import aiohttp
 
 from experiments.cluster.connection import ClusterError, asking
+from experiments.cluster.work import Work
 
 # Names in a job's metadata.
 RUN, NAME, EXPERIMENT = "evounet_run", "evounet_name", "evounet_experiment"
+WORK = "evounet_work"
 _REFUSED, _COMMAND_NOT_FOUND = 2, 127  # exit codes: of evounet for bad input, of a shell
 _LOST = (aiohttp.ClientError, RuntimeError, OSError)
 _RETRIES, _RETRY_S = 30, 1.0
 
 
 @dataclass(frozen=True)
-class SearchJob:
-    """A search on a cluster, as the cluster knows it.
+class RunJob:
+    """A search, a sweep or a whole run on a cluster, as the cluster knows it.
 
     Attributes:
         id: of the job.
+        work: what it does.
         status: ``PENDING``, ``RUNNING``, ``SUCCEEDED``, ``FAILED`` or ``STOPPED``.
         run: the run folder, below the home folder on the cluster's head.
         name: of the experiment.
@@ -35,6 +38,7 @@ class SearchJob:
     """
 
     id: str
+    work: Work
     status: str
     run: str
     name: str
@@ -48,31 +52,34 @@ class SearchJob:
         return f'"$HOME"/{shlex.quote(self.run)}'
 
 
-def list_searches(client: Any) -> list[SearchJob]:
-    """The searches that a cluster knows, the newest first; other jobs are left out."""
+def list_runs(client: Any) -> list[RunJob]:
+    """What a cluster knows of evounet, the newest first; other jobs are left out."""
     with asking(client):
         jobs = client.list_jobs()
-    found = [_search(job) for job in jobs if RUN in (job.metadata or {})]
+    found = [_run(job) for job in jobs if RUN in (job.metadata or {})]
     return sorted(found, key=lambda job: job.started, reverse=True)
 
 
-def find_search(client: Any, job: str) -> SearchJob:
-    """One search.
+def find_run(client: Any, job: str) -> RunJob:
+    """One of them.
 
     Raises:
-        ClusterError: if the cluster knows no such search.
+        ClusterError: if the cluster knows no such job.
     """
-    for search in list_searches(client):
-        if search.id == job:
-            return search
+    for run in list_runs(client):
+        if run.id == job:
+            return run
     raise ClusterError(
-        f"no search '{job}' at {client.get_address()}; 'evounet jobs list' shows those there are"
+        f"no job '{job}' of evounet at {client.get_address()}; 'evounet jobs list' shows those "
+        "that there are"
     )
 
 
-def _search(details: Any) -> SearchJob:
-    return SearchJob(
+def _run(details: Any) -> RunJob:
+    work = details.metadata.get(WORK, Work.SEARCH)  # earlier versions sent nothing else
+    return RunJob(
         id=details.submission_id,
+        work=Work(work),
         status=details.status.value,
         run=details.metadata[RUN],
         name=details.metadata[NAME],
@@ -125,7 +132,7 @@ class _Log:
 
 
 def check_succeeded(client: Any, job: str) -> None:
-    """Make sure that a search that is over has come to its end.
+    """Make sure that a job that is over has come to its end.
 
     Raises:
         ClusterError: saying why it has not, and what can be done, in one line.

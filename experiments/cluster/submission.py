@@ -1,4 +1,4 @@
-"""Searches are sent to a cluster, as jobs that write their run folders on its head."""
+"""Experiments are sent to a cluster, as jobs that write their run folders on its head."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from typing import Any
 from pydantic import ValidationError
 
 from experiments.cluster.connection import ClusterError, asking
-from experiments.cluster.jobs import EXPERIMENT, NAME, RUN, SearchJob
+from experiments.cluster.jobs import EXPERIMENT, NAME, RUN, WORK, RunJob
 from experiments.cluster.upload import EXPERIMENT_FILE, write_job_files
+from experiments.cluster.work import Work
 from experiments.experiment import Experiment
 
 _RUNS = "evounet-runs"  # in the home folder on the head
 
 
-def submit_search(client: Any, experiment: Experiment) -> str:
-    """Send a search to a cluster; the job's id.
+def submit_run(client: Any, experiment: Experiment, work: Work = Work.SEARCH) -> str:
+    """Send an experiment to a cluster; the job's id.
 
     Raises:
         ClusterError: if the experiment names files that cannot go with it.
     """
     job = _new_id(experiment.name)
     run = f"{_RUNS}/{job}"
-    command = f'evounet search {EXPERIMENT_FILE} --run "$HOME"/{run}'
-    metadata = {RUN: run, NAME: experiment.name, EXPERIMENT: experiment.model_dump_json()}
+    command = f'evounet {work.value} {EXPERIMENT_FILE} --run "$HOME"/{run}'
+    settings = experiment.model_dump_json()
+    metadata = {RUN: run, NAME: experiment.name, EXPERIMENT: settings, WORK: work.value}
     _submit(client, job, command, experiment, metadata)
     return job
 
 
-def resume_search(client: Any, job: SearchJob) -> str:
-    """Send the continuation of a search, in the same run folder; the new job's id.
+def resume_run(client: Any, job: RunJob) -> str:
+    """Send the continuation of a job, in the same run folder; the new job's id.
 
     The files that its experiment names have to be here still.
 
@@ -46,8 +48,10 @@ def resume_search(client: Any, job: SearchJob) -> str:
             f"job {job.id} was submitted by another version of evounet; resume it with that one"
         ) from error
     new = _new_id(job.name)
-    metadata = {RUN: job.run, NAME: job.name, EXPERIMENT: job.settings}
-    _submit(client, new, f"evounet resume {job.place}", experiment, metadata)
+    metadata = {RUN: job.run, NAME: job.name, EXPERIMENT: job.settings, WORK: job.work.value}
+    whole = job.work is Work.RUN  # goes on when it is called again
+    call = f"run {EXPERIMENT_FILE} --run" if whole else "resume"
+    _submit(client, new, f"evounet {call} {job.place}", experiment, metadata)
     return new
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from experiments.cluster.connection import ClusterError
 from experiments.experiment import Experiment
 from experiments.models import SHAPES
+from experiments.whole.section import BASE, FOUND
 from latency_tables.registry import FOLDERS_VARIABLE, available_tables, is_path, user_folders
 from latency_tables.table_files import table_paths
 
@@ -58,8 +59,10 @@ def write_job_files(experiment: Experiment, folder: Path) -> dict[str, str]:
 
 
 def _local_files(experiment: Experiment) -> list[Path]:
-    values = experiment.model_dump(exclude={"name", "search", "workers"})
-    named = {Path(each) for text in _texts(values) for each in _paths(text)}
+    values = experiment.model_dump(exclude={"name", "search", "workers", "whole"})
+    stages = {BASE, FOUND, *(stage.name for stage in experiment.steps.stages)}
+    texts = (text for text in _texts(values) if text not in stages)
+    named = {Path(each) for text in texts for each in _paths(text)}
     for path in named:
         if ".." in path.parts:
             raise ClusterError(

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from experiments.sections import Section
 
 StageName = Literal["base", "supernet", "search", "decoder", "steps"]
+BASE, FOUND = "base", "search"  # how stages of [steps] name the base pipeline and the found UNet
 
 
 class WholeSection(Section):

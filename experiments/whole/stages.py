@@ -30,9 +30,7 @@ from experiments.steps.run import distill as distill_steps
 from experiments.steps.section import inputs_of
 from experiments.training import load_unet_weights, open_trainer, train_supernet
 from experiments.whole.folder import WholeFolder
-from experiments.whole.section import StageName
-
-BASE, FOUND = "base", "search"  # how stages of [steps] name the base pipeline and the found UNet
+from experiments.whole.section import BASE, FOUND, StageName
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,21 @@ from experiments.cluster import jobs
 from experiments.cluster.archive import ArchiveError, pack
 from experiments.cluster.connection import ClusterError
 from experiments.cluster.fetch import check_place, fetch_run
-from experiments.cluster.jobs import SearchJob, check_succeeded, find_search, follow, list_searches
+from experiments.cluster.jobs import (
+    EXPERIMENT,
+    NAME,
+    RUN,
+    RunJob,
+    check_succeeded,
+    find_run,
+    follow,
+    list_runs,
+)
+from experiments.cluster.submission import resume_run, submit_run
+from experiments.cluster.work import Work
+from experiments.experiment import Experiment
 
-SEARCH = SearchJob("demo-1", "SUCCEEDED", "evounet-runs/demo-1", "demo", "{}", 0.0, 1.0)
+SEARCH = RunJob("demo-1", Work.SEARCH, "SUCCEEDED", "evounet-runs/demo-1", "demo", "{}", 0.0, 1.0)
 
 
 @dataclass
@@ -117,8 +129,8 @@ def test_a_search_that_was_refused_is_not_to_be_resumed() -> None:
 
 
 def test_a_job_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ClusterError, match="no search 'demo-1' at http://head:8265"):
-        find_search(Cluster(), "demo-1")
+    with pytest.raises(ClusterError, match="no job 'demo-1' of evounet at http://head:8265"):
+        find_run(Cluster(), "demo-1")
 
 
 def test_a_cluster_that_breaks_down_is_one_line() -> None:
@@ -127,8 +139,69 @@ def test_a_cluster_that_breaks_down_is_one_line() -> None:
             raise RuntimeError("Request failed with status code 500: Traceback\n ...\nno GCS")
 
     with pytest.raises(ClusterError, match=r"cannot answer \(.* no GCS\); see whether") as error:
-        list_searches(Broken())
+        list_runs(Broken())
     assert "\n" not in str(error.value)
+
+
+# --- sending
+
+
+@dataclass
+class Sent:
+    """What a cluster keeps of a job, as Ray names it."""
+
+    submission_id: str
+    entrypoint: str
+    metadata: dict[str, str]
+    status: JobStatus = JobStatus.STOPPED
+    start_time: int | None = 1000
+    end_time: int | None = None
+
+
+class Taking(Cluster):
+    """Keeps what it is sent, the newest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[Sent] = []
+
+    def submit_job(
+        self, *, entrypoint: str, submission_id: str, runtime_env: Any, metadata: dict[str, str]
+    ) -> str:
+        assert (Path(runtime_env["working_dir"]) / "experiment.toml").is_file()
+        self.sent.insert(0, Sent(submission_id, entrypoint, metadata))
+        return submission_id
+
+    def list_jobs(self) -> list[Any]:
+        return self.sent
+
+
+@pytest.mark.parametrize(
+    ("work", "again"),
+    [
+        (Work.SEARCH, "evounet resume {place}"),
+        (Work.SWEEP, "evounet resume {place}"),
+        (Work.RUN, "evounet run experiment.toml --run {place}"),
+    ],
+)
+def test_every_command_is_sent_and_goes_on_in_the_same_folder(work: Work, again: str) -> None:
+    cluster = Taking()
+    values = {"name": "mine", "latency": {"tables": ["epyc-1core-fp32"], "target_ratio": 0.5}}
+    job = submit_run(cluster, Experiment.model_validate(values), work)
+    place = f'"$HOME"/evounet-runs/{job}'
+    assert cluster.sent[0].entrypoint == f"evounet {work.value} experiment.toml --run {place}"
+    for _ in range(2):  # what was resumed is resumed again
+        job = resume_run(cluster, find_run(cluster, job))
+        assert cluster.sent[0].entrypoint == again.format(place=place)
+        assert find_run(cluster, job).work is work
+
+
+def test_jobs_of_earlier_versions_are_searches() -> None:
+    cluster = Taking()
+    cluster.sent = [
+        Sent("demo-1", "", {RUN: "evounet-runs/demo-1", NAME: "demo", EXPERIMENT: "{}"})
+    ]
+    assert find_run(cluster, "demo-1").work is Work.SEARCH
 
 
 # --- fetching
@@ -144,7 +217,7 @@ def remote(tmp_path: Path) -> Path:
     return folder
 
 
-def fetch(cluster: Cluster, folder: Path, job: SearchJob = SEARCH, **options: bool) -> None:
+def fetch(cluster: Cluster, folder: Path, job: RunJob = SEARCH, **options: bool) -> None:
     fetch_run(cluster, job, folder, Console(file=io.StringIO()), **options)
 
 
@@ -158,6 +231,19 @@ def test_a_run_is_fetched_and_fetched_again_as_it_goes_on(remote: Path, tmp_path
     assert not (here / "checkpoints").exists()
     assert [path.name for path in here.parent.iterdir()] == ["demo"]
     assert len(cluster.deleted) == 2
+
+
+def test_what_only_a_resume_needs_comes_of_a_search_alone(remote: Path, tmp_path: Path) -> None:
+    """At any depth: of a whole run's search, and of its decoder."""
+    for part in ("search/checkpoints", "decoder/pairs", "pipeline"):
+        (remote / part).mkdir(parents=True)
+        (remote / part / "weights.safetensors").write_bytes(bytes(10))
+    whole, cluster = replace(SEARCH, work=Work.RUN), Cluster(folder=remote)
+    fetch(cluster, tmp_path / "some", whole)
+    fetch(cluster, tmp_path / "all", whole, checkpoints=True)
+    for name, expected in (("some", 1), ("all", 4)):
+        assert len(list((tmp_path / name).rglob("*.safetensors"))) == expected
+    assert (tmp_path / "some" / "pipeline" / "weights.safetensors").is_file()
 
 
 def test_a_run_that_came_incompletely_leaves_what_was_there(remote: Path, tmp_path: Path) -> None:
@@ -180,7 +266,7 @@ def test_a_run_that_came_incompletely_leaves_what_was_there(remote: Path, tmp_pa
 def test_a_folder_of_another_run_is_not_written_over(remote: Path, tmp_path: Path) -> None:
     here, cluster = tmp_path / "runs" / "demo", Cluster(folder=remote)
     fetch(cluster, here)
-    other = SearchJob("demo-2", "SUCCEEDED", "evounet-runs/demo-2", "demo", "{}", 0.0, 1.0)
+    other = replace(SEARCH, id="demo-2", run="evounet-runs/demo-2")
     with pytest.raises(ClusterError, match="from another run; give another --run"):
         fetch(cluster, here, other)
     with pytest.raises(ClusterError, match="already there"):

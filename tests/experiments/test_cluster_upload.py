@@ -78,6 +78,19 @@ def test_absolute_paths_and_ids_are_left_to_the_nodes(here: Path, job: Path) -> 
     assert names(job) == {"experiment.toml"}
 
 
+def test_names_of_stages_are_no_files(here: Path, job: Path) -> None:
+    """Whatever folders there are beside the experiment, such as packages of these names."""
+    for name in ("base", "search", "decoder", "steps", "first"):
+        (here / name).mkdir()
+        (here / name / "__init__.py").write_text("")
+    training = {"student_steps": 4, "steps": 1, "batch_size": 1}
+    stage = {"kind": "distillation", "teacher_steps": 8, "training": training}
+    first = {**stage, "name": "first", "teacher": "base", "student": "search"}
+    second = {**stage, "name": "second", "teacher": "base", "student": "first"}
+    write_job_files(experiment(steps={"data": "shapes", "stages": [first, second]}), job)
+    assert names(job) == {"experiment.toml"}
+
+
 def test_a_job_works_on_the_cluster_that_it_is_on(here: Path, job: Path) -> None:
     write_job_files(experiment(workers={"address": "ray://head:10001", "count": 3}), job)
     workers = load_experiment(job / "experiment.toml").workers

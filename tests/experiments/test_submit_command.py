@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from in_process import TINY_DEMO
+from test_run_command import settings
 from test_search_command import outcome
 
 from latency_tables.registry import SHIPPED
@@ -170,6 +171,32 @@ def test_a_search_that_is_stopped_resumes_to_the_same_end(head: Head, direct: Pa
     listed = head.evounet("jobs", "list", *at)
     assert "STOPPED" in listed
     assert "-fetch-" not in listed
+
+
+def test_a_whole_run_on_a_cluster_leaves_its_pipeline(head: Head) -> None:
+    """Resumed, it does no stage again; what only that needs stays on the head."""
+    at = ("--address", head.address, "--run", "whole")
+    stages = settings('whole.stages=["decoder", "steps"]')
+    printed = head.evounet("submit", "shapes_full", "--command", "run", *stages, *at)
+    assert "report: whole/report.html" in printed
+    assert (head.here / "whole" / "pipeline" / "model_index.json").is_file()
+    assert not list((head.here / "whole").rglob("pairs"))
+    job = printed.split("job: ")[1].split()[0]
+    assert " run " in head.evounet("jobs", "list", *at[:2])
+    again = head.evounet("jobs", "resume", job, *at)
+    assert "decoder: done already" in again
+    assert "steps: done already" in again
+    head.evounet("jobs", "fetch", job, *at, "--checkpoints")
+    assert list((head.here / "whole").rglob("pairs"))
+
+
+def test_a_sweep_on_a_cluster_leaves_its_trials(head: Head) -> None:
+    sweep = ["sweep.trials=2", "sweep.parameters.training.round.learning_rate=[1e-4, 2e-4]"]
+    options = [part for setting in sweep for part in ("--set", setting)]
+    at = ("--address", head.address, "--run", "sweep")
+    printed = head.evounet("submit", *SEARCH, *options, "--command", "sweep", *at)
+    assert "run folder: sweep" in printed
+    assert len(list((head.here / "sweep").glob("trial-*/report.html"))) == 2
 
 
 def test_what_a_search_refuses_on_the_cluster_is_told_here(head: Head) -> None:
