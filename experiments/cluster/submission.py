@@ -16,6 +16,9 @@ from experiments.cluster.work import Work
 from experiments.experiment import Experiment
 
 _RUNS = "evounet-runs"  # in the home folder on the head
+# Ray gives a job's command one thread, as it asks for no CPUs. But it trains, for which it has the
+# head's cores; with other threads than elsewhere its sums would be others too.
+_EVOUNET = "env -u OMP_NUM_THREADS evounet"
 
 
 def submit_run(client: Any, experiment: Experiment, work: Work = Work.SEARCH) -> str:
@@ -26,7 +29,7 @@ def submit_run(client: Any, experiment: Experiment, work: Work = Work.SEARCH) ->
     """
     job = _new_id(experiment.name)
     run = f"{_RUNS}/{job}"
-    command = f'evounet {work.value} {EXPERIMENT_FILE} --run "$HOME"/{run}'
+    command = f'{_EVOUNET} {work.value} {EXPERIMENT_FILE} --run "$HOME"/{run}'
     settings = experiment.model_dump_json()
     metadata = {RUN: run, NAME: experiment.name, EXPERIMENT: settings, WORK: work.value}
     _submit(client, job, command, experiment, metadata)
@@ -51,7 +54,7 @@ def resume_run(client: Any, job: RunJob) -> str:
     metadata = {RUN: job.run, NAME: job.name, EXPERIMENT: job.settings, WORK: job.work.value}
     whole = job.work is Work.RUN  # goes on when it is called again
     call = f"run {EXPERIMENT_FILE} --run" if whole else "resume"
-    _submit(client, new, f"evounet {call} {job.place}", experiment, metadata)
+    _submit(client, new, f"{_EVOUNET} {call} {job.place}", experiment, metadata)
     return new
 
 

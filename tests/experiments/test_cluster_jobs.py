@@ -179,9 +179,9 @@ class Taking(Cluster):
 @pytest.mark.parametrize(
     ("work", "again"),
     [
-        (Work.SEARCH, "evounet resume {place}"),
-        (Work.SWEEP, "evounet resume {place}"),
-        (Work.RUN, "evounet run experiment.toml --run {place}"),
+        (Work.SEARCH, "resume {place}"),
+        (Work.SWEEP, "resume {place}"),
+        (Work.RUN, "run experiment.toml --run {place}"),
     ],
 )
 def test_every_command_is_sent_and_goes_on_in_the_same_folder(work: Work, again: str) -> None:
@@ -189,10 +189,11 @@ def test_every_command_is_sent_and_goes_on_in_the_same_folder(work: Work, again:
     values = {"name": "mine", "latency": {"tables": ["epyc-1core-fp32"], "target_ratio": 0.5}}
     job = submit_run(cluster, Experiment.model_validate(values), work)
     place = f'"$HOME"/evounet-runs/{job}'
-    assert cluster.sent[0].entrypoint == f"evounet {work.value} experiment.toml --run {place}"
+    evounet = "env -u OMP_NUM_THREADS evounet"  # with the head's own threads
+    assert cluster.sent[0].entrypoint == f"{evounet} {work.value} experiment.toml --run {place}"
     for _ in range(2):  # what was resumed is resumed again
         job = resume_run(cluster, find_run(cluster, job))
-        assert cluster.sent[0].entrypoint == again.format(place=place)
+        assert cluster.sent[0].entrypoint == f"{evounet} {again.format(place=place)}"
         assert find_run(cluster, job).work is work
 
 
