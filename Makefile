@@ -28,7 +28,8 @@ demo: $(VENV)/.installed $(demo_needs)
 
 test: lint docs
 	@# Files in their order: those of many quick tests come last, so neither process waits long.
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@# A thread for each: processes that share cores wait for each other's threads most of the time.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/pytest -m slow

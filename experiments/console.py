@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from rich.console import Console
@@ -14,9 +13,9 @@ def open_console(**options: Any) -> Console:
     """A console of rich, as wide as tables want to be where there is no terminal.
 
     Args:
-        options: of :class:`rich.console.Console`. The environment's ``COLUMNS`` goes before all.
+        options: of :class:`rich.console.Console`.
     """
     console = Console(**options)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if not console.is_terminal:
         console.width = _WITHOUT_TERMINAL
     return console
