@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from evaluators.pipelines import Pipeline
 from evaluators.prompts import PromptSet
 from latency_tables.table import MemoryFormat
+from supernet.precision import settled_precision
 
 _START_BATCH = 4
 _ENCODED_AT_ONCE = 16  # SDXL's encoders answer with the states of all their layers
-
-Precision = Literal["fp32", "bf16"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -34,8 +33,9 @@ class SamplingChoice(BaseModel):
             matrix product depend on it.
         memory_format: of feature maps and convolutions' weights.
 
-    The last three may be ``auto``: what is fastest where evaluators run, found by
-    :mod:`evaluators.sampling_probe` before a search begins.
+    The last three may be ``auto``: of the precision, that is what the device is fast in
+    (:func:`supernet.precision.settled_precision`); of the others, what is fastest where evaluators
+    run, found by :mod:`evaluators.sampling_probe` before a search begins.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,16 +58,31 @@ class SamplingChoice(BaseModel):
         """Names of the fields that are ``auto``."""
         return tuple(name for name, value in self if value == "auto")
 
-    def start(self) -> SamplingSettings:
-        """What any device can do, for what is left open: where a probe begins."""
+    def start(self, device: str = "cpu") -> SamplingSettings:
+        """What any device of a type can do, for what is left open: where a probe begins."""
         given = self.model_dump(exclude=set(self.left_open))
+        given["precision"] = settled_precision(self.precision, device)
         return SamplingSettings(**({"batch_size": _START_BATCH} | given))
+
+    def settled(self, device: str) -> SamplingSettings:
+        """For a device of this type, without a probe.
+
+        Raises:
+            ValueError: if something else than the precision is left open.
+        """
+        unsettled = [name for name in self.left_open if name != "precision"]
+        if unsettled:
+            raise ValueError(
+                f"{', '.join(unsettled)} is 'auto', but only evaluators of a search try what is "
+                "fastest; give a value"
+            )
+        return self.start(device)
 
 
 class SamplingSettings(SamplingChoice):
     """How pictures are drawn; nothing is left open."""
 
-    precision: Precision = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"
     batch_size: int = Field(32, ge=1)
     memory_format: MemoryFormat = "contiguous"
 

@@ -1,4 +1,4 @@
-"""The fastest way to draw on a device, by a short try: precision, memory format and batch size."""
+"""The fastest way to draw on a device, by a short try: memory format and batch size."""
 
 from __future__ import annotations
 
@@ -14,11 +14,8 @@ from evaluators.memory import is_out_of_memory
 from evaluators.pipelines import Pipeline
 from supernet.tracing import example_inputs
 
-_GAIN = 1.05  # what is less than this much faster is not worth larger batches or rounded weights
+_GAIN = 1.05  # what is less than this much faster is not worth larger batches
 _TIMED = 3
-
-# In the order in which they are tried.
-_ALTERNATIVES = (("precision", "bf16"), ("memory_format", "channels_last"))
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,9 @@ class Trial:
 def probe(pipeline: Pipeline, choice: SamplingChoice, prompts: int) -> tuple[Trial, list[Trial]]:
     """Try what a choice leaves open, one thing after the other.
 
-    The precision first, then the memory format, each with small batches, then batches twice as
-    large as the last for as long as more pictures come out per second and memory suffices.
+    The memory format first, with small batches, then batches twice as large as the last for as
+    long as more pictures come out per second and memory suffices. The precision needs no try: it
+    is what the device has instructions for.
 
     Args:
         pipeline: on the device in question; its weights are rounded and no good afterwards.
@@ -65,14 +63,13 @@ def probe(pipeline: Pipeline, choice: SamplingChoice, prompts: int) -> tuple[Tri
         trials.append(Trial(settings, _pictures_per_s(pipeline, settings)))
         return trials[-1]
 
-    start = choice.start()
+    start = choice.start(pipeline.device.type)
     best = attempt(start.model_copy(update={"batch_size": min(start.batch_size, prompts)}))
     if best.pictures_per_s is None:
         raise ValueError(f"{best}; use a device with more of it, or a smaller batch_size")
-    for field, value in _ALTERNATIVES:
-        if field in choice.left_open:
-            trial = attempt(best.settings.model_copy(update={field: value}))
-            best = trial if trial.is_gain_over(best) else best
+    if "memory_format" in choice.left_open:
+        trial = attempt(best.settings.model_copy(update={"memory_format": "channels_last"}))
+        best = trial if trial.is_gain_over(best) else best
     while "batch_size" in choice.left_open and best.settings.batch_size < prompts:
         larger = min(2 * best.settings.batch_size, prompts)
         trial = attempt(best.settings.model_copy(update={"batch_size": larger}))

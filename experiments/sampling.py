@@ -24,20 +24,27 @@ _SECTIONS = ("evaluation", "comparison")
 def settle_sampling(experiment: Experiment, console: Console) -> Experiment:
     """The experiment with values in the place of every ``auto`` of its sampling.
 
-    A probe finds them where an evaluator has its place; see :mod:`evaluators.sampling_probe`. They
-    then stand in the run's folder, so that whoever goes on with it draws the same pictures.
+    A probe finds them where an evaluator has its place; see :mod:`evaluators.sampling_probe`. On
+    this machine alone, none is needed for the precision. They then stand in the run's folder, so
+    that whoever goes on with it draws the same pictures.
 
     Raises:
         ConnectionError: if there is no cluster at the experiment's address.
         ValueError: if memory does not suffice for one small batch, or the cluster has no room.
     """
     settled: dict[str, Any] = {}
+    workers = experiment.workers
     for name in _SECTIONS:
         section = getattr(experiment, name)
-        if section.sampling.left_open:
-            console.print(f"{name}: trying what is fastest for {_listed(section.sampling)} ...")
-            best = _probe_on_worker(experiment, section.sampling, section.prompts.count, console)
-            settled[name] = section.model_copy(update={"sampling": best})
+        choice: SamplingChoice = section.sampling
+        if not choice.left_open:
+            continue
+        if choice.left_open == ("precision",) and workers.address is None:
+            best = choice.settled(workers.placement.device)
+        else:
+            console.print(f"{name}: trying what is fastest for {_listed(choice)} ...")
+            best = _probe_on_worker(experiment, choice, section.prompts.count, console)
+        settled[name] = section.model_copy(update={"sampling": best})
     return experiment.model_copy(update=settled)
 
 

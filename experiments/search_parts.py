@@ -91,17 +91,18 @@ def prepare(experiment: Experiment) -> Parts:
         unet += f" --granularity {experiment.search.granularity}"
     tables = [load_table(name, unet=unet) for name in experiment.latency.tables]
     section = experiment.evaluation
+    device = experiment.workers.placement.device
     spec = EvaluatorSpec(
         pipeline=pipeline_source(experiment.model.pipeline),
         scorer=scorer_settings(section.scorer),
         prompts=prompt_set(section.prompts, "validation"),
-        sampling=section.sampling.start(),
+        sampling=section.sampling.start(device),
         second=None if section.second is None else scorer_settings(section.second),
     )
     comparison = replace(
         spec,
         prompts=prompt_set(experiment.comparison.prompts, "test"),
-        sampling=experiment.comparison.sampling.start(),
+        sampling=experiment.comparison.sampling.start(device),
     )
     check_disjoint(spec.prompts, comparison.prompts)
     pipeline = load_pipeline(spec.pipeline)

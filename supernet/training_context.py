@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from random import Random
+from typing import Literal
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
+from supernet.precision import Precision, settled_precision
 from supernet.training_settings import OptimizationSettings
 
 
@@ -47,8 +49,11 @@ def seeded(text: str, device: torch.device) -> Iterator[None]:
         yield
 
 
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """A forward pass in ``fp32``, ``bf16`` or ``fp16``."""
-    if precision == "fp32":
+def autocast(
+    precision: Precision | Literal["auto"], device: torch.device
+) -> AbstractContextManager[object]:
+    """A forward pass in a precision; ``auto`` is what the device is fast in."""
+    settled = settled_precision(precision, device.type)
+    if settled == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
+    return torch.autocast(device.type, torch.bfloat16 if settled == "bf16" else torch.float16)

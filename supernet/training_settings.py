@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from supernet.block_dropping import BlockDropping
+from supernet.precision import Precision
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -25,7 +26,8 @@ class OptimizationSettings(BaseModel):
             1 / (1 - adam_beta2) steps: the usual 0.999 is long for a training of a few hundred.
         ema_decay: of the average of the weights that a training ends with; 0 keeps none.
         precision: of the forward pass; ``bf16`` and ``fp16`` are autocast, ``fp16`` with scaled
-            gradients.
+            gradients. ``auto`` is what the device that trains is fast in, ``bf16`` or else
+            ``fp32``: see :func:`supernet.precision.settled_precision`.
         gradient_checkpointing: compute activations again in the backward pass: less memory, more
             time, the same gradients.
         accumulation: parts that a step's batch is cut into, one after the other.
@@ -44,7 +46,7 @@ class OptimizationSettings(BaseModel):
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     ema_decay: float = Field(0.999, ge=0, lt=1)
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    precision: Precision | Literal["auto"] = "auto"
     gradient_checkpointing: bool = False
     accumulation: int = Field(1, ge=1)
     checkpoint_every: int = Field(200, ge=1)

@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from evaluators.evaluator import Evaluator, EvaluatorSpec
-from evaluators.generation import SamplingSettings
+from evaluators.generation import SamplingChoice
 from evaluators.latency import TableLatency
 from evaluators.scorers import ClipModel
 from experiments.benchmarks.benchmark import Figure
@@ -50,9 +50,9 @@ class Ablation:
 def ablation_figures(size: Ablation, console: Console) -> Iterator[Figure]:
     """Mean change of CLIP and of latency by kind and place, robust training on and off."""
     prompts = prompt_set(PromptsSection(count=size.prompts, seed=_SEED), "test")
-    sampling = SamplingSettings(
-        num_inference_steps=size.steps, guidance_scale=4.0, precision="bf16", batch_size=32
-    )
+    sampling = SamplingChoice(
+        num_inference_steps=size.steps, guidance_scale=4.0, precision="auto", batch_size=32
+    ).start()
     judge = scorer_settings(ClipModel(name=SHAPES))
     evaluator = Evaluator(EvaluatorSpec(pipeline_source(SHAPES), judge, prompts, sampling))
     unet = evaluator.pipeline.unet

@@ -22,7 +22,7 @@ from distillation.efficient_autoencoder import EfficientAutoencoderKL
 from distillation.pairs import Pairs
 from distillation.tiny_architecture import AnyDecoder
 from evaluators.decoder_latency import measure_decoders
-from evaluators.generation import SamplingSettings, convert, encode_prompts, generate_latents
+from evaluators.generation import SamplingChoice, convert, encode_prompts, generate_latents
 from evaluators.pipelines import Pipeline, load_pipeline
 from evaluators.prompts import PromptSet
 from evaluators.scorers import ClipModel
@@ -147,9 +147,9 @@ def _picture_figures(
 
 
 def _draw(pipeline: Pipeline, prompts: PromptSet, size: _Size, console: Console) -> Tensor:
-    sampling = SamplingSettings(
-        num_inference_steps=size.steps, guidance_scale=4.0, precision="bf16", batch_size=_BATCH
-    )
+    sampling = SamplingChoice(
+        num_inference_steps=size.steps, guidance_scale=4.0, precision="auto", batch_size=_BATCH
+    ).start()
     convert(pipeline, sampling)
     parts = []
     with track(console, "decoder: drawing held-out captions", len(prompts)) as on_progress:

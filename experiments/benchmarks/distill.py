@@ -187,7 +187,7 @@ def _experiment(size: _Size, efficient: str) -> Experiment:
         "evaluation": {"scorer": {"name": SHAPES}},
         "comparison": {
             "prompts": {"source": SHAPES, "count": size.drawn, "seed": _SEED},
-            "sampling": {"precision": "bf16", "batch_size": 32},
+            "sampling": {"precision": "auto", "batch_size": 32},
         },
         "steps": {
             "pictures": size.pictures,

@@ -17,6 +17,7 @@ from experiments.models import SHAPES, pipeline_source
 from experiments.progress import OnProgress, track
 from experiments.unets import BUILT_IN
 from supernet.batches import Batch
+from supernet.precision import settled_precision
 from supernet.training_context import autocast, training_mode
 
 _WARM_UP = 1  # step of every training that is not timed
@@ -41,8 +42,8 @@ def step_figures(timed: int, batch_size: int, console: Console) -> list[Figure]:
                 median(shares),
                 f"time of two teacher passes and of one of the student with its backward, "
                 f"{times * batch_size} rows each, over that of a whole training step with a batch "
-                f"of {batch_size}; {timed} in turns, bf16, {torch.get_num_threads()} threads; "
-                "spread: quartiles",
+                f"of {batch_size}; {timed} in turns, {settled_precision('auto', 'cpu')}, "
+                f"{torch.get_num_threads()} threads; spread: quartiles",
                 quartiles(shares),
                 Goal(">=", 0.9),
             )

@@ -23,7 +23,7 @@ from rich.console import Console
 from torch.nn import functional as F
 
 from evaluators.evaluator import EvaluatorSpec
-from evaluators.generation import SamplingSettings, latent_shape
+from evaluators.generation import SamplingChoice, latent_shape
 from evaluators.job import Job
 from evaluators.pipelines import load_pipeline
 from evaluators.pool import EvaluatorPool
@@ -39,9 +39,9 @@ from latency_tables import TorchCpuProfiler
 from supernet.tracing import example_inputs
 
 _SEED = 0
-_SAMPLING = SamplingSettings(
-    num_inference_steps=8, guidance_scale=4.0, precision="bf16", batch_size=32
-)
+_SAMPLING = SamplingChoice(
+    num_inference_steps=8, guidance_scale=4.0, precision="auto", batch_size=32
+).start()
 
 
 @dataclass(frozen=True)

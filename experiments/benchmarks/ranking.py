@@ -18,7 +18,7 @@ from rich.console import Console
 from torch import Tensor
 
 from evaluators.evaluator import Evaluator, EvaluatorSpec
-from evaluators.generation import SamplingSettings
+from evaluators.generation import SamplingChoice
 from evaluators.pipelines import load_pipeline
 from evaluators.ray_session import ray_session
 from evaluators.scorers import ClipModel
@@ -110,9 +110,9 @@ def _spec(size: Size) -> EvaluatorSpec:
         pipeline=pipeline_source(SHAPES),
         scorer=scorer_settings(ClipModel(name=SHAPES)),
         prompts=prompt_set(PromptsSection(source=SHAPES, count=size.prompts, seed=_SEED), "test"),
-        sampling=SamplingSettings(
-            num_inference_steps=8, guidance_scale=4.0, precision="bf16", batch_size=32
-        ),
+        sampling=SamplingChoice(
+            num_inference_steps=8, guidance_scale=4.0, precision="auto", batch_size=32
+        ).start(),
     )
 
 

@@ -41,6 +41,7 @@ from latency_tables import (
 from latency_tables.registry import SHIPPED
 from supernet.architecture import Architecture
 from supernet.parts import Inventory
+from supernet.precision import settled_precision
 
 _SEED = 0
 _CALIBRATION = 8
@@ -94,7 +95,11 @@ def run(quick: bool, console: Console) -> list[Figure]:
 
 
 def _profiler() -> ModuleProfiler:
-    return TorchCudaProfiler("fp16") if torch.cuda.is_available() else TorchCpuProfiler("bf16")
+    return (
+        TorchCudaProfiler("fp16")
+        if torch.cuda.is_available()
+        else TorchCpuProfiler(settled_precision("auto", "cpu"))
+    )
 
 
 def _measure_parts(

@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import nn
 
 from evaluators.evaluator import Evaluator, EvaluatorSpec
-from evaluators.generation import SamplingSettings
+from evaluators.generation import SamplingChoice
 from evaluators.scorers import ClipModel
 from experiments.benchmarks.benchmark import Figure, Goal
 from experiments.calibration import random_architecture, random_supernet
@@ -38,6 +38,7 @@ from supernet.batches import Batch, Batches
 from supernet.block_dropping import BlockDropping
 from supernet.loss import add_noise, denoising_loss, draw_noise, predict
 from supernet.parts import Inventory
+from supernet.precision import settled_precision
 from supernet.robust_training import train
 from supernet.supernet import Supernet
 from supernet.tracing import example_inputs
@@ -88,8 +89,8 @@ def run_unet(unet: str, console: Console) -> list[Figure]:
         on_progress(1, {"peak_gib": peak_gib})
     what = (
         f"one robust step of {unet}, {len(ran.removed)} of its {len(ran.blocks)} blocks dropped, "
-        "random weights, in a process of its own; batch 1, bf16, gradient checkpointing, "
-        "Adafactor, no average of the weights"
+        f"random weights, in a process of its own; batch 1, {settled_precision('auto', 'cpu')}, "
+        "gradient checkpointing, Adafactor, no average of the weights"
     )
     return [
         Figure("step_peak_gib", peak_gib, f"peak resident memory; {what}", goal=Goal("<=", 20)),
@@ -229,7 +230,7 @@ def step_pairs(
 def _evaluate(count: int) -> None:
     """Evaluate the full shapes UNet and random architectures, ``count`` together."""
     prompts = prompt_set(PromptsSection(source=SHAPES, count=4, seed=_SEED), "test")
-    sampling = SamplingSettings(num_inference_steps=2, precision="bf16", batch_size=4)
+    sampling = SamplingChoice(num_inference_steps=2, precision="auto", batch_size=4).start()
     judge = scorer_settings(ClipModel(name=SHAPES))
     evaluator = Evaluator(EvaluatorSpec(pipeline_source(SHAPES), judge, prompts, sampling))
     supernet, generator = evaluator.supernet, torch.Generator().manual_seed(_SEED)
@@ -297,8 +298,8 @@ def step_figures(
     time_shares = [pair.time_share for pair in robust]
     relative = [time / macs for time, macs in zip(time_shares, macs_shares, strict=True)]
     what = (
-        f"shapes UNet, random weights, AdamW, bf16, batch {_BATCH_SIZE}, "
-        f"{torch.get_num_threads()} threads"
+        f"shapes UNet, random weights, AdamW, {settled_precision('auto', 'cpu')}, "
+        f"batch {_BATCH_SIZE}, {torch.get_num_threads()} threads"
     )
     return [
         Figure(

@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from evaluators.generation import SamplingSettings, convert, encode_prompts, generate
+from evaluators.generation import SamplingChoice, convert, encode_prompts, generate
 from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
 from evaluators.scorers import ClipModel
@@ -28,6 +28,7 @@ from experiments.sections import PromptsSection
 from experiments.shapes.dataset import draw
 from experiments.shapes.vae import reconstruct
 from supernet.inventory import take_inventory, unet_config
+from supernet.precision import settled_precision
 
 _SEED = 10  # of scenes, pictures and noise; no preset uses it
 _STEPS = 50
@@ -113,8 +114,8 @@ def _teacher_figures(
     similarity, rows = SimilarityScorer(judge, prompts), range(count)
     ratio = similarity.score(drawn, rows).mean() / similarity.score(real, rows).mean()
     how = (
-        f"{count} held-out captions, {_STEPS} DDIM steps in bf16, guidance "
-        f"{_GUIDANCE_SCALES[0]:g} to {_GUIDANCE_SCALES[-1]:g}"
+        f"{count} held-out captions, {_STEPS} DDIM steps in {settled_precision('auto', 'cpu')}, "
+        f"guidance {_GUIDANCE_SCALES[0]:g} to {_GUIDANCE_SCALES[-1]:g}"
     )
     return [
         Figure(
@@ -155,12 +156,12 @@ def _draw(pipeline: StableDiffusionPipeline, prompts: PromptSet, console: Consol
     parts = []
     with track(console, "world: drawing held-out captions", len(prompts)) as on_progress:
         for i, guidance_scale in enumerate(_GUIDANCE_SCALES):
-            sampling = SamplingSettings(
+            sampling = SamplingChoice(
                 num_inference_steps=_STEPS,
                 guidance_scale=guidance_scale,
-                precision="bf16",
+                precision="auto",
                 batch_size=each,
-            )
+            ).start()
             convert(pipeline, sampling)
             rows = range(i * each, (i + 1) * each)
             parts.append(generate(pipeline, prompts, conditioning, sampling, rows))

@@ -127,10 +127,14 @@ def prepare(experiment: Experiment) -> DecoderParts:
         within_limits(candidates, teacher, tables[0], section.search)
     device = pipeline.device
     judge = scorer_settings(experiment.evaluation.scorer)
+    try:
+        sampling = section.pairs.sampling.settled(experiment.workers.placement.device)
+    except ValueError as error:
+        raise ExperimentError(f"decoder.pairs.sampling: {error}") from None
 
     def spec(drawn: PromptSet) -> EvaluatorSpec:
         source = pipeline_source(experiment.model.pipeline)
-        return EvaluatorSpec(source, judge, drawn, section.pairs.sampling)
+        return EvaluatorSpec(source, judge, drawn, sampling)
 
     section.training.loss.open(device)  # only to hear of a fault early
     return DecoderParts(

@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from distillation.decoder_training import DecoderTraining
 from distillation.tiny_architecture import WIDTH
-from evaluators.generation import SamplingSettings
+from evaluators.generation import SamplingChoice
 from experiments.partial import filled_in
 from experiments.scaling import ScalingSettings
 from experiments.sections import MAX_SEED, Section
@@ -44,7 +44,7 @@ class PairsSection(Section):
 
     prompts: PairPromptsSection = PairPromptsSection()
     count: int = Field(4096, ge=1)
-    sampling: SamplingSettings = SamplingSettings()
+    sampling: SamplingChoice = SamplingChoice()
     shard_size: int = Field(256, ge=1)
     stream: bool = False
 

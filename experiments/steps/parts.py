@@ -120,17 +120,17 @@ def prepare(experiment: Experiment) -> StepsParts:
 
 def _comparison(experiment: Experiment) -> EvaluatorSpec:
     section = experiment.comparison
-    if section.sampling.left_open:
-        raise ExperimentError(
-            f"comparison.sampling: {', '.join(section.sampling.left_open)} is 'auto'; stages draw "
-            "with values that are given, so give some"
-        )
+    device = "cuda" if experiment.steps.use_gpu else "cpu"
+    try:
+        sampling = section.sampling.settled(device)
+    except ValueError as error:
+        raise ExperimentError(f"comparison.sampling: {error}") from None
     second = experiment.evaluation.second
     return EvaluatorSpec(
         pipeline_source(experiment.model.pipeline),
         scorer_settings(experiment.evaluation.scorer),
         prompt_set(section.prompts, "test"),
-        section.sampling.start(),
+        sampling,
         None if second is None else scorer_settings(second),
     )
 

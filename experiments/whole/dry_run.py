@@ -283,7 +283,7 @@ class _Sizing:
 
     def _decoder(self) -> StageWork:
         section = self.experiment.decoder
-        pairs, sampling = section.pairs, section.pairs.sampling
+        pairs, sampling = section.pairs, section.pairs.sampling.start()
         count = pairs.count
         if pairs.stream:
             count = section.training.steps * section.training.batch_size

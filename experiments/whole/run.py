@@ -119,18 +119,18 @@ def _compare(run: WholeRun) -> WholeComparison:
     """Base and final pipeline on the clock, then on the comparison's prompts."""
     experiment, console = run.settings, run.log.console
     second = experiment.evaluation.second
+    device = torch.device("cuda" if experiment.steps.use_gpu else "cpu")
     spec = EvaluatorSpec(
         pipeline_source(run.pipeline),
         scorer_settings(experiment.evaluation.scorer),
         prompt_set(experiment.comparison.prompts, "test"),
-        experiment.comparison.sampling.start(),
+        experiment.comparison.sampling.start(device.type),
         None if second is None else scorer_settings(second),
     )
     sources = {
         "base": (pipeline_source(run.pipeline), experiment.whole.base_steps),
         "final": (str(run.folder.pipeline), final_steps(run)),
     }
-    device = torch.device("cuda" if experiment.steps.use_gpu else "cpu")
     times, parameters = _clock(run, list(sources.values()), spec, device)
     pictures: list[Pictures] = []
     for name, (source, steps) in sources.items():

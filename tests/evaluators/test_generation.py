@@ -20,6 +20,7 @@ from evaluators.generation import (
 )
 from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
+from supernet.precision import settled_precision
 
 LATENTS = (4, 8, 8)
 
@@ -210,6 +211,19 @@ def test_only_a_choice_leaves_something_open(field: str) -> None:
     assert start.num_inference_steps == 7
     with pytest.raises(ValidationError, match=field):
         SamplingSettings.model_validate({field: "auto"})
+
+
+def test_an_open_precision_is_the_device_s_own() -> None:
+    choice = SamplingChoice(precision="auto", num_inference_steps=7)
+    own = settled_precision("auto", "cpu")
+    assert choice.settled("cpu") == SamplingSettings(precision=own, num_inference_steps=7)
+    assert SamplingChoice(precision="bf16").settled("cpu").precision == "bf16"
+
+
+def test_what_only_a_try_tells_has_to_be_given_where_nothing_is_tried() -> None:
+    choice = SamplingChoice(precision="auto", batch_size="auto", memory_format="auto")
+    with pytest.raises(ValueError, match=r"^batch_size, memory_format is 'auto', but .* value$"):
+        choice.settled("cpu")
 
 
 @pytest.mark.parametrize("value", [0, 2.0, True, "many"])

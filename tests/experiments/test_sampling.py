@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from evaluators import generation
 from evaluators.generation import SamplingChoice, SamplingSettings
 from evaluators.sampling_probe import Trial
 from experiments import sampling
@@ -18,6 +19,7 @@ OPEN = (
     "evaluation.prompts.count=2",
     "evaluation.sampling.batch_size=auto",
     "evaluation.sampling.precision=fp32",
+    "comparison.sampling.precision=fp32",
 )
 
 
@@ -27,8 +29,34 @@ def experiment() -> Experiment:
 
 
 def test_nothing_open_is_left_as_it_is_without_a_worker() -> None:
-    settled = load_experiment(Path("demo"))
+    closed = (f"{name}.sampling.precision=fp32" for name in ("evaluation", "comparison"))
+    settled = load_experiment(Path("demo"), tuple(closed))
     assert settle_sampling(settled, Console(quiet=True)) == settled
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_precision_of_this_machine_needs_no_worker(
+    monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    monkeypatch.setattr(generation, "settled_precision", lambda given, device: precision)
+    settled = settle_sampling(load_experiment(Path("demo")), Console(quiet=True))
+    assert settled.evaluation.sampling.precision == precision
+    assert settled.comparison.sampling.precision == precision
+
+
+def test_the_precision_of_other_machines_is_asked_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[SamplingChoice] = []
+
+    def invented(
+        experiment: Experiment, choice: SamplingChoice, prompts: int, console: Console
+    ) -> SamplingSettings:
+        asked.append(choice)
+        return choice.start()
+
+    monkeypatch.setattr(sampling, "_probe_on_worker", invented)
+    far = load_experiment(Path("demo"), ("workers.address=10.0.0.1:6379",))
+    settle_sampling(far, Console(quiet=True))
+    assert asked == [far.evaluation.sampling, far.comparison.sampling]
 
 
 def test_only_what_is_open_is_settled_and_stands_in_the_file(
