@@ -19,7 +19,7 @@ from experiments.steps.kept_pictures import KeptPictures, picture_keys
 from experiments.steps.measures import Drawing, Drawn, StepsComparison, draw, with_distances
 from experiments.steps.parts import StepsParts
 from experiments.steps.report import steps_report
-from experiments.steps.section import DistillationStage, StepsSection
+from experiments.steps.section import DistillationStage, Stage, StepsSection
 from search.state import write_atomically
 
 _SAMPLES = 8
@@ -46,19 +46,27 @@ def distill(parts: StepsParts, folder: StepsFolder, log: RunLog) -> StepsCompari
 
 
 def drawings_of(section: StepsSection, sampling: SamplingSettings) -> Iterator[Drawing]:
-    """Of every stage its teacher, its student before it, and its outcome.
+    """Of every stage its teacher, its student before it and before any stage, and its outcome.
 
     Args:
         section: the stages.
         sampling: steps of models that are distilled to none, and the guidance.
     """
+    students = {stage.name: stage.student for stage in section.stages}
+
+    def undistilled(stage: Stage) -> str:
+        name = stage.student
+        while name in students:
+            name = students[name]
+        return name
+
     pairs: list[tuple[str, int]] = []
     for stage in section.stages:
         steps = sampling.num_inference_steps
         if isinstance(stage, DistillationStage):
             steps = stage.training.student_steps
             pairs.append((stage.teacher, stage.teacher_steps))
-        pairs += [(stage.student, steps), (stage.name, steps)]
+        pairs += [(undistilled(stage), steps), (stage.student, steps), (stage.name, steps)]
     for name, steps in dict.fromkeys(pairs):
         for scale in section.guidance_scales or (sampling.guidance_scale,):
             yield Drawing(name, steps, scale)
