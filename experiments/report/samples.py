@@ -15,6 +15,7 @@ from experiments.report.data import SampleSet
 # px; larger pictures are embedded smaller and as JPEG, so that a report stays one to mail
 LONGEST_SIDE = 192
 _JPEG_QUALITY = 88
+_BESIDE = 3  # pictures that fit beside each other in a card; of more, a card fills the page's width
 
 
 def sample_grid(sets: Sequence[SampleSet]) -> str:
@@ -24,7 +25,8 @@ def sample_grid(sets: Sequence[SampleSet]) -> str:
         sets: at least one, all of the same captions.
     """
     cards = "".join(_card(sets, i) for i in range(len(sets[0].captions)))
-    return f'<div class="cards">{cards}</div>'
+    kind = "cards" if len(sets) <= _BESIDE else "cards many"
+    return f'<div class="{kind}">{cards}</div>'
 
 
 def round_strip(sets: Sequence[SampleSet]) -> str:

@@ -12,11 +12,22 @@ from looking import Look
 from playwright.sync_api import Page, expect
 from small_report import small_data, small_latency
 
+from experiments.report.document import document, section
 from experiments.report.page import write_report
+from experiments.report.samples import sample_grid
 from experiments.training_log import TrainingPoint
 
 _DRAWN = "() => [...document.querySelectorAll('.plot')].every(p => p.querySelector('.main-svg'))"
 _MAP = "document.querySelector('[aria-label=\"Block map\"].plot')"
+
+# Pictures with their titles, of which one begins before another ends in both directions.
+_OVERLAPPING = """() => {
+  const boxes = [...document.querySelectorAll('.pictures span, .pictures img')]
+    .map(each => each.getBoundingClientRect());
+  const apart = (a, b) => a.right <= b.left + 1 || b.right <= a.left + 1
+    || a.bottom <= b.top + 1 || b.bottom <= a.top + 1;
+  return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => !apart(a, b)).map(() => i));
+}"""
 
 _REMOVED = f"{_MAP}.layout.shapes.filter(shape => shape.name).length"
 _BY_VALUE = f"{_MAP}.data[0].marker.coloraxis === 'coloraxis'"
@@ -56,6 +67,23 @@ def test_a_slider_goes_through_the_rounds(look: Callable[..., Look], report: Pat
     slider.press("Home")
     expect(page.locator(".slider output")).to_have_text("base")
     page.wait_for_function(f"{_REMOVED} === 0")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("sets", [2, 24])
+def test_pictures_of_many_unets_lie_beside_each_other(
+    look: Callable[..., Look], tmp_path: Path, sets: int, width: int
+) -> None:
+    [base, *_] = small_data(small_latency()).samples
+    many = [replace(base, title=f"efficient-{i}-16-steps-guidance-1.5") for i in range(sets)]
+    path = tmp_path / "report.html"
+    body = section("samples", "Samples", sample_grid(many))
+    path.write_text(document("steps", "table", "", {"samples": "Samples"}, body))
+    page = look(path.as_uri(), width).page
+    page.goto(path.as_uri())
+    assert page.locator(".pictures > div").count() == sets * len(base.captions)
+    assert page.evaluate(_OVERLAPPING) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
