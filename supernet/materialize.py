@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from diffusers import UNet2DConditionModel
 
-from supernet.architecture import Architecture, ArchitectureError, BlockId, granularity_of
+from supernet.architecture import (
+    TRANSFORMER_LAYER,
+    Architecture,
+    ArchitectureError,
+    BlockId,
+    granularity_of,
+)
 from supernet.growth import copies_of, new_copy
 from supernet.inventory import unet_config
 from supernet.standalone_unet import StandaloneUNet
@@ -47,6 +53,9 @@ def materialize(unet: UNet2DConditionModel, architecture: Architecture) -> Stand
 def empty_unet(architecture: Architecture) -> StandaloneUNet:
     """The standalone UNet of an architecture on torch's meta device, without weights."""
     changed = {str(block): count for block, count in architecture.blocks if count != 1}
+    layers = [str(block) for block in architecture if block.kind == TRANSFORMER_LAYER]
+    if changed and layers:  # one is named, so that whoever reads this tells layers from blocks
+        changed.setdefault(layers[0], 1)
     # On meta no weights are drawn at random only to be replaced.
     with torch.device("meta"):
         return StandaloneUNet.from_config({**architecture.base.values, "multiplicities": changed})

@@ -42,6 +42,7 @@ from supernet.precision import settled_precision
 from supernet.robust_training import train
 from supernet.supernet import Supernet
 from supernet.tracing import example_inputs
+from supernet.training_context import autocast
 from supernet.training_settings import TrainingSettings
 
 _SEED = 0
@@ -145,7 +146,7 @@ class _StockTraining:
     def step(self, step: int) -> float:
         """One step of the optimizer; returns the loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("auto", torch.device("cpu")):
             batch = self.batches(step, range(self.settings.batch_size))
             noise = draw_noise(batch.latents.shape, self.noise_scheduler, self.generator)
             noisy = add_noise(batch, noise, self.noise_scheduler)

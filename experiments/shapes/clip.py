@@ -22,6 +22,7 @@ from experiments.shapes.dataset import PictureSet, batch_rows
 from experiments.shapes.render import IMAGE_SIZE
 from experiments.shapes.scene import Scene
 from experiments.shapes.tokenizer import CONTEXT_LENGTH, save_tokenizer
+from supernet.training_context import autocast
 
 _MEAN, _STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 _DISTRACTORS_PER_PICTURE = 3
@@ -75,7 +76,7 @@ def train_clip(
         scenes = [pictures.scenes[row] for row in rows.tolist()]
         captions = [scene.caption for scene in scenes]
         negatives = [caption for scene in scenes for caption in _negatives(scene, rng)]
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("auto", torch.device("cpu")):
             images = model.encode_image(pictures.images(rows), normalize=True)
         texts = model.encode_text(tokenize(captions + negatives), normalize=True)
         loss = _contrastive_loss(images.float(), texts.float(), model.logit_scale.exp())

@@ -21,6 +21,7 @@ from experiments.progress import OnProgress
 from experiments.shapes.dataset import batch_rows
 from experiments.shapes.tokenizer import CONTEXT_LENGTH, tokenize
 from experiments.shapes.vae import LATENT_CHANNELS
+from supernet.training_context import autocast
 
 CONTEXT_WIDTH = 96
 _HEADS = 3
@@ -103,7 +104,7 @@ def train_text_encoder(
     schedule = OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps, pct_start=0.1)
     tokens = tokenize(tokenizer, captions)
     for step, rows in enumerate(batch_rows(len(latents), batch_size, range(steps), seed)):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("auto", torch.device("cpu")):
             predicted = head(encoder(tokens[rows]).last_hidden_state)
         loss = F.mse_loss(predicted.float(), latents[rows])
         optimizer.zero_grad(set_to_none=True)

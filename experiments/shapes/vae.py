@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from experiments.progress import OnProgress
 from experiments.shapes.dataset import PictureSet, batch_rows
 from experiments.shapes.render import IMAGE_SIZE
+from supernet.training_context import autocast
 
 LATENT_CHANNELS = 4
 _CHANNEL_NOISE = 0.1  # standard deviation, of latents that have 1
@@ -50,7 +51,7 @@ def train_vae(
     schedule = OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps, pct_start=0.1)
     for step, rows in enumerate(batch_rows(len(pictures), batch_size, range(steps), seed)):
         images = pictures.images(rows)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("auto", torch.device("cpu")):
             latents = standardise(vae.encode(images).latent_dist.mean.float())
             noisy = latents + _CHANNEL_NOISE * torch.randn_like(latents)
             decoded = vae.decode(noisy).sample.float()
@@ -121,7 +122,7 @@ def train_decoder(
     schedule = OneCycleLR(optimizer, max_lr=1e-3, total_steps=steps, pct_start=0.1)
     for step, rows in enumerate(batch_rows(len(pictures), batch_size, range(steps), seed + 1)):
         images = pictures.images(rows)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("auto", torch.device("cpu")):
             noise = torch.randn(latents[rows].shape, generator=generator)
             decoded = vae.decode(latents[rows] + _CHANNEL_NOISE * noise).sample.float()
         loss = F.mse_loss(decoded, images)

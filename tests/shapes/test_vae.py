@@ -29,7 +29,7 @@ def pictures() -> PictureSet:
 
 @pytest.fixture(scope="module")
 def trained(pictures: PictureSet) -> AutoencoderKL:
-    return train_vae(pictures, steps=40, batch_size=8, seed=0, on_progress=lambda *_: None)
+    return train_vae(pictures, steps=60, batch_size=8, seed=0, on_progress=lambda *_: None)
 
 
 def test_latents_have_unit_power_in_every_channel(
