@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from evaluators.pipelines import Pipeline
 from evaluators.prompts import PromptSet
 from latency_tables.table import MemoryFormat
-from supernet.precision import settled_precision
+from supernet.precision import settled_precision, warn_of_emulation
 
 _START_BATCH = 4
 _ENCODED_AT_ONCE = 16  # SDXL's encoders answer with the states of all their layers
@@ -63,20 +63,6 @@ class SamplingChoice(BaseModel):
         given = self.model_dump(exclude=set(self.left_open))
         given["precision"] = settled_precision(self.precision, device)
         return SamplingSettings(**({"batch_size": _START_BATCH} | given))
-
-    def settled(self, device: str) -> SamplingSettings:
-        """For a device of this type, without a probe.
-
-        Raises:
-            ValueError: if something else than the precision is left open.
-        """
-        unsettled = [name for name in self.left_open if name != "precision"]
-        if unsettled:
-            raise ValueError(
-                f"{', '.join(unsettled)} is 'auto', but only evaluators of a search try what is "
-                "fastest; give a value"
-            )
-        return self.start(device)
 
 
 class SamplingSettings(SamplingChoice):
@@ -133,6 +119,7 @@ class Conditioning:
 
 def convert(pipeline: Pipeline, settings: SamplingSettings) -> None:
     """Give a pipeline's UNet and decoder the weights that they draw with, once for all passes."""
+    warn_of_emulation(settings.precision, pipeline.device.type)
     for part in (pipeline.unet, pipeline.vae):
         # Module's own cast: that of diffusers' models warns.
         nn.Module.to(part, settings.dtype)

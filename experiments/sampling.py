@@ -15,7 +15,7 @@ from evaluators.placement import Placement
 from evaluators.pool import check_room
 from evaluators.ray_session import ray_session
 from evaluators.sampling_probe import Trial, probe
-from experiments.experiment import Experiment
+from experiments.experiment import Experiment, ExperimentError
 from experiments.models import pipeline_source
 
 _SECTIONS = ("evaluation", "comparison")
@@ -40,12 +40,32 @@ def settle_sampling(experiment: Experiment, console: Console) -> Experiment:
         if not choice.left_open:
             continue
         if choice.left_open == ("precision",) and workers.address is None:
-            best = choice.settled(workers.placement.device)
+            best = choice.start(workers.placement.device)
         else:
             console.print(f"{name}: trying what is fastest for {_listed(choice)} ...")
             best = _probe_on_worker(experiment, choice, section.prompts.count, console)
         settled[name] = section.model_copy(update={"sampling": best})
     return experiment.model_copy(update=settled)
+
+
+def sampling_of(choice: SamplingChoice, field: str, device: str) -> SamplingSettings:
+    """For what is drawn without a probe, on a device of this type.
+
+    Args:
+        choice: as the experiment has it.
+        field: where, for errors.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        ExperimentError: if something else than the precision is left open.
+    """
+    unsettled = [name for name in choice.left_open if name != "precision"]
+    if unsettled:
+        raise ExperimentError(
+            f"{field}: {', '.join(unsettled)} is 'auto', but only evaluators of a search try what "
+            "is fastest; give a value"
+        )
+    return choice.start(device)
 
 
 def _listed(choice: SamplingChoice) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from random import Random
-from typing import Literal
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
-from supernet.precision import Precision, settled_precision
+from supernet.precision import PrecisionChoice, settled_precision, warn_of_emulation
 from supernet.training_settings import OptimizationSettings
 
 
@@ -49,11 +48,10 @@ def seeded(text: str, device: torch.device) -> Iterator[None]:
         yield
 
 
-def autocast(
-    precision: Precision | Literal["auto"], device: torch.device
-) -> AbstractContextManager[object]:
+def autocast(precision: PrecisionChoice, device: torch.device) -> AbstractContextManager[object]:
     """A forward pass in a precision; ``auto`` is what the device is fast in."""
     settled = settled_precision(precision, device.type)
+    warn_of_emulation(settled, device.type)
     if settled == "fp32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16 if settled == "bf16" else torch.float16)

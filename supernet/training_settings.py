@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from supernet.block_dropping import BlockDropping
-from supernet.precision import Precision
+from supernet.precision import PrecisionChoice
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -46,7 +46,7 @@ class OptimizationSettings(BaseModel):
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     ema_decay: float = Field(0.999, ge=0, lt=1)
-    precision: Precision | Literal["auto"] = "auto"
+    precision: PrecisionChoice = "auto"
     gradient_checkpointing: bool = False
     accumulation: int = Field(1, ge=1)
     checkpoint_every: int = Field(200, ge=1)

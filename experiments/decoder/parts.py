@@ -29,6 +29,7 @@ from experiments.experiment import Experiment, ExperimentError
 from experiments.models import pipeline_source, scorer_settings
 from experiments.prompts import prompt_set
 from experiments.reference import Reference, find_reference
+from experiments.sampling import sampling_of
 from latency_tables import LatencyTable, load_table
 from supernet.architecture import Architecture
 from supernet.checkpoint import load_tensors
@@ -127,10 +128,8 @@ def prepare(experiment: Experiment) -> DecoderParts:
         within_limits(candidates, teacher, tables[0], section.search)
     device = pipeline.device
     judge = scorer_settings(experiment.evaluation.scorer)
-    try:
-        sampling = section.pairs.sampling.settled(experiment.workers.placement.device)
-    except ValueError as error:
-        raise ExperimentError(f"decoder.pairs.sampling: {error}") from None
+    placement = experiment.workers.placement
+    sampling = sampling_of(section.pairs.sampling, "decoder.pairs.sampling", placement.device)
 
     def spec(drawn: PromptSet) -> EvaluatorSpec:
         source = pipeline_source(experiment.model.pipeline)

@@ -14,6 +14,7 @@ from experiments.experiment import Experiment, ExperimentError
 from experiments.models import pipeline_source, scorer_settings
 from experiments.prompts import prompt_set
 from experiments.reference import Reference, find_reference
+from experiments.sampling import sampling_of
 from experiments.steps.section import (
     DistillationStage,
     Stage,
@@ -121,16 +122,12 @@ def prepare(experiment: Experiment) -> StepsParts:
 def _comparison(experiment: Experiment) -> EvaluatorSpec:
     section = experiment.comparison
     device = "cuda" if experiment.steps.use_gpu else "cpu"
-    try:
-        sampling = section.sampling.settled(device)
-    except ValueError as error:
-        raise ExperimentError(f"comparison.sampling: {error}") from None
     second = experiment.evaluation.second
     return EvaluatorSpec(
         pipeline_source(experiment.model.pipeline),
         scorer_settings(experiment.evaluation.scorer),
         prompt_set(section.prompts, "test"),
-        sampling,
+        sampling_of(section.sampling, "comparison.sampling", device),
         None if second is None else scorer_settings(second),
     )
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from small_models import PROMPTS, SAMPLING
 from torch import Tensor, nn
 
+from evaluators import generation
 from evaluators.generation import (
     SamplingChoice,
     SamplingSettings,
@@ -20,7 +21,6 @@ from evaluators.generation import (
 )
 from evaluators.pipelines import load_pipeline
 from evaluators.prompts import PromptSet
-from supernet.precision import settled_precision
 
 LATENTS = (4, 8, 8)
 
@@ -213,17 +213,19 @@ def test_only_a_choice_leaves_something_open(field: str) -> None:
         SamplingSettings.model_validate({field: "auto"})
 
 
-def test_an_open_precision_is_the_device_s_own() -> None:
-    choice = SamplingChoice(precision="auto", num_inference_steps=7)
-    own = settled_precision("auto", "cpu")
-    assert choice.settled("cpu") == SamplingSettings(precision=own, num_inference_steps=7)
-    assert SamplingChoice(precision="bf16").settled("cpu").precision == "bf16"
+@pytest.mark.parametrize("own", ["fp32", "bf16"])
+def test_an_open_precision_is_the_device_s_own(monkeypatch: pytest.MonkeyPatch, own: str) -> None:
+    asked: list[tuple[str, str]] = []
 
+    def settled(precision: str, device: str) -> str:
+        asked.append((precision, device))
+        return own
 
-def test_what_only_a_try_tells_has_to_be_given_where_nothing_is_tried() -> None:
-    choice = SamplingChoice(precision="auto", batch_size="auto", memory_format="auto")
-    with pytest.raises(ValueError, match=r"^batch_size, memory_format is 'auto', but .* value$"):
-        choice.settled("cpu")
+    monkeypatch.setattr(generation, "settled_precision", settled)
+    assert SamplingChoice(precision="auto").start("cuda") == SamplingSettings(
+        precision=own, batch_size=32
+    )
+    assert asked == [("auto", "cuda")]
 
 
 @pytest.mark.parametrize("value", [0, 2.0, True, "many"])

@@ -12,8 +12,8 @@ from evaluators import generation
 from evaluators.generation import SamplingChoice, SamplingSettings
 from evaluators.sampling_probe import Trial
 from experiments import sampling
-from experiments.experiment import Experiment, load_experiment
-from experiments.sampling import settle_sampling
+from experiments.experiment import Experiment, ExperimentError, load_experiment
+from experiments.sampling import sampling_of, settle_sampling
 
 OPEN = (
     "evaluation.prompts.count=2",
@@ -57,6 +57,17 @@ def test_the_precision_of_other_machines_is_asked_of_them(monkeypatch: pytest.Mo
     far = load_experiment(Path("demo"), ("workers.address=10.0.0.1:6379",))
     settle_sampling(far, Console(quiet=True))
     assert asked == [far.evaluation.sampling, far.comparison.sampling]
+
+
+def test_what_only_a_try_tells_has_to_be_given_where_nothing_is_tried() -> None:
+    choice = SamplingChoice(precision="auto", batch_size="auto", memory_format="auto")
+    with pytest.raises(ExperimentError) as caught:
+        sampling_of(choice, "comparison.sampling", "cpu")
+    assert str(caught.value) == (
+        "comparison.sampling: batch_size, memory_format is 'auto', but only evaluators of a search "
+        "try what is fastest; give a value"
+    )
+    assert sampling_of(SamplingChoice(precision="bf16"), "", "cpu").precision == "bf16"
 
 
 def test_only_what_is_open_is_settled_and_stands_in_the_file(

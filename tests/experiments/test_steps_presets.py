@@ -23,6 +23,12 @@ def test_they_are_chains() -> None:
     progressive = load_experiment(Path("steps-progressive")).steps.stages
     steps = [stage.training.student_steps for stage in progressive]
     assert steps == [64, 32, 16, 8]
+    # As many training steps of the efficient UNet, otherwise alike: only the chain differs.
+    efficient = [stage.training for stage in paper[1:]]
+    rivals = [stage.training for stage in progressive]
+    assert sum(each.steps for each in rivals) == sum(each.steps for each in efficient)
+    alike = {each.model_dump_json(exclude={"steps", "student_steps"}) for each in rivals}
+    assert alike == {each.model_dump_json(exclude={"steps", "student_steps"}) for each in efficient}
 
 
 def save_demo(run: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
+from supernet import precision as precisions
 from supernet import training_context
 from supernet.precision import Precision, settled_precision
 from supernet.training_context import autocast
@@ -60,3 +63,16 @@ def test_trainings_are_in_it_unless_they_say_otherwise(
     with autocast(settings.precision, torch.device("cpu")):
         dtype = layer(torch.ones(1, 2)).dtype
     assert dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+
+
+@pytest.mark.parametrize("has_instructions", [False, True])
+def test_bf16_without_instructions_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, has_instructions: bool
+) -> None:
+    monkeypatch.setattr(precisions, "_has_bf16", lambda device: has_instructions)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for precision in ("auto", "fp32", "bf16"):
+            autocast(precision, torch.device("cpu"))
+    expected = [] if has_instructions else ["this cpu has no bf16 instructions and takes many"]
+    assert [str(each.message)[:48] for each in told] == expected
